@@ -1,0 +1,103 @@
+//! The checked whole of what the user asked for.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{Slot, UplinkName},
+    probe::ProbeSpec,
+    reserve::Reserve,
+};
+
+/// What the user wants, after every check that the file alone allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Interfaces whose traffic is shared out. Empty: every interface's.
+    pub lan: Vec<String>,
+    /// The uplinks, in the order of the file.
+    pub uplinks: Vec<Uplink>,
+    /// The groups; the first is `default` and serves what no policy takes.
+    pub groups: Vec<Group>,
+    /// The numbers and names that we claim in the kernel.
+    pub reserve: Reserve,
+}
+
+impl Config {
+    /// The uplink of a name.
+    pub fn uplink(&self, name: &UplinkName) -> Option<&Uplink> {
+        self.uplinks.iter().find(|u| &u.name == name)
+    }
+}
+
+/// One way to the internet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uplink {
+    /// Its name, and its table's.
+    pub name: UplinkName,
+    /// Its lasting number.
+    pub slot: Slot,
+    /// The interface's name.
+    pub interface: String,
+    /// Where its gateway comes from (IPv4).
+    pub gateway: Gateway,
+    /// What becomes of source addresses (IPv4).
+    pub nat: Nat,
+    /// How it is watched.
+    pub probe: ProbeSpec,
+}
+
+/// Where an uplink's gateway comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gateway {
+    /// Learned from the default route that somebody else (DHCP, PPP, the administrator) keeps.
+    Auto,
+    /// Always this address.
+    Address(IpAddr),
+}
+
+/// What becomes of the source address of connections that leave by an uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nat {
+    /// Replaced by the uplink's own address.
+    Masquerade,
+    /// Replaced by this address.
+    Source(IpAddr),
+    /// Left alone.
+    None,
+}
+
+/// A named pool of uplinks that share or take over traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Preference levels, best first; a later one serves only while no member of an earlier one is live.
+    pub tiers: Vec<Vec<Member>>,
+}
+
+/// An uplink's place in a tier.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    /// Which uplink.
+    pub uplink: UplinkName,
+    /// Its share inside the tier, 1 to 256.
+    pub weight: u16,
+}
+
+impl Group {
+    /// The name of the group that always exists.
+    pub const DEFAULT: &'static str = "default";
+    /// The largest weight that every kernel with nexthop groups takes (8 bits, stored minus one).
+    pub const WEIGHT_MAX: u16 = 256;
+}
+
+/// Whether `gateway` can be reached directly from an interface with these networks.
+pub fn is_on_link(gateway: IpAddr, networks: &[IpNet]) -> bool {
+    networks
+        .iter()
+        .any(|n| n.contains(&gateway) && n.addr() != gateway)
+}

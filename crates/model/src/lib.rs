@@ -1,0 +1,26 @@
+//! The nouns that every other crate shares.
+//!
+//! Values here are comparable, orderable and printable, and hold their canonical form from
+//! construction on, so that two of them can be compared without thinking. Nothing here reads a
+//! clock, a file or a socket. Start with [`intent::Config`] (what the user asked for),
+//! [`kernel_state`] (what the kernel has) and [`plan`] (how to get from one to the other).
+
+pub mod health;
+pub mod ids;
+pub mod intent;
+pub mod kernel_state;
+pub mod net;
+pub mod nft;
+pub mod notice;
+pub mod plan;
+pub mod probe;
+pub mod reserve;
+
+pub use health::{Health, Reason};
+pub use ids::{Mark, NexthopId, Proto, RulePriority, Slot, TableId, UplinkName};
+pub use intent::{Config, Gateway, Group, Member, Nat, Uplink};
+pub use kernel_state::{Desired, Link, Nexthop, NexthopKind, Observed, Route, RouteVia, Rule};
+pub use net::Family;
+pub use plan::{Outcome, Plan, PlannedStep, Step};
+pub use probe::{ProbeSpec, Target};
+pub use reserve::Reserve;

@@ -1,0 +1,203 @@
+//! What happened, for people: the event log, `uplinkctl events`, hooks.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    health::{Health, Reason},
+    ids::UplinkName,
+    net::Family,
+};
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Notice {
+    /// The daemon runs.
+    Started,
+    /// The daemon was told to stop; routing stays in place.
+    Stopping,
+    /// An uplink's settled state changed.
+    Health {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// Which family of it.
+        family: Family,
+        /// The state before.
+        from: Health,
+        /// The state now.
+        to: Health,
+        /// Why.
+        reason: Reason,
+    },
+    /// A group is served by other uplinks than before.
+    Selection {
+        /// Which group.
+        group: String,
+        /// Which family of it.
+        family: Family,
+        /// Who served before, with weights.
+        before: Vec<Share>,
+        /// Who serves now, with weights.
+        after: Vec<Share>,
+        /// Why, as half a sentence.
+        reason: String,
+    },
+    /// No uplink is up; what served last stays in place.
+    LastResort {
+        /// Which family.
+        family: Family,
+        /// Who is kept; empty where no uplink is usable at all.
+        kept: Vec<UplinkName>,
+    },
+    /// An uplink's gateway was learned, or changed.
+    GatewayChanged {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// The new gateway, in words.
+        gateway: String,
+    },
+    /// The kernel was brought to the desired state.
+    Applied {
+        /// How many steps it took.
+        steps: usize,
+        /// What made it necessary.
+        cause: String,
+    },
+    /// Something of ours was changed by somebody else and is put back.
+    Drift {
+        /// What was found, one object a line.
+        found: Vec<String>,
+    },
+    /// A step was refused by the kernel.
+    Refused {
+        /// The step, as the line a person would type.
+        step: String,
+        /// The kernel's reason.
+        text: String,
+    },
+    /// After all retries the kernel still does not have what it should.
+    Diverged {
+        /// What is missing or too much, one object a line.
+        found: Vec<String>,
+    },
+    /// The file was read again and is in force.
+    Reloaded,
+    /// The file was read again and refused; nothing changed.
+    ReloadRefused {
+        /// Why.
+        text: String,
+    },
+}
+
+/// An uplink's share in a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Which uplink.
+    pub uplink: UplinkName,
+    /// Its weight among those that serve.
+    pub weight: u16,
+}
+
+impl Notice {
+    /// Whether a person may need to look (`warn` in the log).
+    pub fn is_warning(&self) -> bool {
+        match self {
+            Self::Health { to, .. } => matches!(to, Health::Down | Health::Degraded),
+            Self::LastResort { .. }
+            | Self::Drift { .. }
+            | Self::Refused { .. }
+            | Self::Diverged { .. }
+            | Self::ReloadRefused { .. } => true,
+            Self::Started
+            | Self::Stopping
+            | Self::Selection { .. }
+            | Self::GatewayChanged { .. }
+            | Self::Applied { .. }
+            | Self::Reloaded => false,
+        }
+    }
+}
+
+fn shares(shares: &[Share]) -> String {
+    if shares.is_empty() {
+        return "nothing".to_owned();
+    }
+    shares
+        .iter()
+        .map(|s| format!("{} ({})", s.uplink, s.weight))
+        .collect::<Vec<_>>()
+        .join(" + ")
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("uplinkd started"),
+            Self::Stopping => f.write_str("uplinkd stops; routing stays in place"),
+            Self::Health {
+                uplink,
+                family,
+                from,
+                to,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "uplink {uplink} ({family}) went from {from} to {to}: {reason}"
+                )
+            }
+            Self::Selection {
+                group,
+                family,
+                before,
+                after,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "group {group} ({family}): {} instead of {}: {reason}",
+                    shares(after),
+                    shares(before)
+                )
+            }
+            Self::LastResort { family, kept } if kept.is_empty() => {
+                write!(f, "no uplink is up ({family}), and none is usable")
+            }
+            Self::LastResort { family, kept } => {
+                let kept = kept
+                    .iter()
+                    .map(UplinkName::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                write!(
+                    f,
+                    "no uplink is up ({family}); keeping {kept}, the last good choice"
+                )
+            }
+            Self::GatewayChanged { uplink, gateway } => {
+                write!(f, "uplink {uplink} has gateway {gateway}")
+            }
+            Self::Applied { steps, cause } => write!(f, "{steps} step(s) applied: {cause}"),
+            Self::Drift { found } => write!(
+                f,
+                "somebody changed what is ours; putting it back: {}",
+                found.join("; ")
+            ),
+            Self::Refused { step, text } => write!(f, "the kernel refused `{step}`: {text}"),
+            Self::Diverged { found } => {
+                write!(
+                    f,
+                    "the kernel does not hold what it should; will try again: {}",
+                    found.join("; ")
+                )
+            }
+            Self::Reloaded => f.write_str("the file was read again and is in force"),
+            Self::ReloadRefused { text } => write!(
+                f,
+                "the file was read again and refused; nothing changed: {text}"
+            ),
+        }
+    }
+}
