@@ -1,0 +1,529 @@
+//! The one owner of all state: takes facts, settles health, selects, and hands out intentions.
+//!
+//! ```text
+//! event ─> facts, probes ─> health ─> service ─┬─> urgent plan (two kinds of step, at once)
+//!                                              └─> observe ─> desired ─> diff ─> plan ─> observe …
+//! ```
+//! An uplink that leaves service while another stays is taken out at once by an urgent plan, whose
+//! length does not depend on the number of groups. Everything else is settled by comparing the whole
+//! desired state with a fresh look, until a look shows no difference.
+
+mod settle;
+mod view;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+};
+
+use uplinkd_model::{
+    Config, Health, Mark, Observed, Plan, Reason, Reserve, Step, Target, Uplink, UplinkName,
+    notice::Notice,
+};
+
+use crate::{
+    FAMILY, Time,
+    event::{Action, Event, HintKind, Probe},
+    facts::{LinkState, link_state},
+    health::judge,
+    probe::{Due, Schedule, TargetKey, TargetState},
+    select::{Candidate, Service, service, shares},
+};
+use settle::Settle;
+
+/// Decides. One for each network namespace; give it every fact and carry out every action in order.
+#[derive(Debug)]
+pub struct Controller {
+    config: Config,
+    /// The reserves whose objects are ours: the current one, then those of earlier configurations.
+    claims: Vec<Reserve>,
+    uplinks: Vec<UplinkState>,
+    schedule: Schedule,
+    observed: Option<Observed>,
+    service: Service,
+    settle: Settle,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, Debug)]
+struct UplinkState {
+    health: Health,
+    reason: Reason,
+    since: Time,
+    link: LinkState,
+    gateway: Option<IpAddr>,
+    targets: Vec<TargetState>,
+    /// Serves while its health is unknown, because the kernel has it in service or nobody.
+    serves_unknown: bool,
+    /// Its path table is in the kernel, so that probes mean something.
+    path_ready: bool,
+    /// Connections that must leave connection tracking once somebody else serves.
+    flush: Option<Mark>,
+}
+
+impl UplinkState {
+    fn new(uplink: &Uplink, now: Time) -> Self {
+        Self {
+            health: Health::Unknown,
+            reason: Reason::JustStarted,
+            since: now,
+            link: LinkState::Unusable(Reason::JustStarted),
+            gateway: None,
+            targets: vec![TargetState::default(); uplink.probe.targets.len()],
+            serves_unknown: false,
+            path_ready: false,
+            flush: None,
+        }
+    }
+}
+
+impl Controller {
+    /// A controller that knows nothing yet; its first action is to look at the kernel.
+    ///
+    /// `earlier` are reserves of configurations before this one, whose objects have to go.
+    pub fn new(config: Config, earlier: Vec<Reserve>, now: Time) -> Self {
+        let mut claims = vec![config.reserve.clone()];
+        claims.extend(earlier.into_iter().filter(|r| *r != config.reserve));
+        let mut controller = Self {
+            uplinks: config
+                .uplinks
+                .iter()
+                .map(|u| UplinkState::new(u, now))
+                .collect(),
+            config,
+            claims,
+            schedule: Schedule::default(),
+            observed: None,
+            service: Service::default(),
+            settle: Settle::default(),
+            actions: VecDeque::new(),
+        };
+        controller.settle.cause = Some("start".to_owned());
+        controller.look_now(now, true);
+        controller
+    }
+
+    /// Takes a fact.
+    pub fn handle(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Tick => {}
+            Event::Observed(observed) => self.take_observed(*observed, now),
+            Event::ObserveFailed { text } => self.observe_failed(text, now),
+            Event::Hint { what } => self.take_hint(what, now),
+            Event::LinkChanged {
+                name,
+                admin_up,
+                carrier,
+                gone,
+            } => {
+                self.take_link(&name, (admin_up, carrier, gone), now);
+            }
+            Event::Reply { probe, rtt } => {
+                if let Some(key) = self.schedule.close(probe) {
+                    let spec = &self.config.uplinks[key.uplink].probe;
+                    let target = &mut self.uplinks[key.uplink].targets[key.target];
+                    if rtt <= spec.timeout {
+                        target.answered(rtt, spec);
+                    } else {
+                        target.lost(spec);
+                    }
+                    self.rejudge(key.uplink, now);
+                }
+            }
+            Event::SendFailed { probe } => {
+                if let Some(key) = self.schedule.close(probe) {
+                    self.count_lost(key, now);
+                }
+            }
+            Event::Outcomes(outcomes) => self.take_outcomes(outcomes, now),
+            Event::Config(config) => self.take_config(*config, now),
+        }
+        self.run_due(now);
+    }
+
+    /// The moment at which [`Event::Tick`] is wanted, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.schedule
+            .next_deadline()
+            .into_iter()
+            .chain(self.settle.next_deadline())
+            .min()
+    }
+
+    /// The next intention; ask until there is none.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The reserves whose objects are ours, the current one first.
+    pub fn claims(&self) -> &[Reserve] {
+        &self.claims
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        self.actions.push_back(Action::Notify(notice));
+    }
+
+    fn run_due(&mut self, now: Time) {
+        while let Some(due) = self.schedule.next_due(now, |key| {
+            let spec = &self.config.uplinks[key.uplink].probe;
+            (spec.interval, spec.timeout)
+        }) {
+            match due {
+                Due::Lost(key) => self.count_lost(key, now),
+                Due::Ask(key, id) => {
+                    let uplink = &self.config.uplinks[key.uplink];
+                    let Some(target) = self.address_of(key) else {
+                        self.schedule.stop(key);
+                        continue;
+                    };
+                    let mark = self.config.reserve.mark_in(uplink.slot).value;
+                    let (device, name) = (uplink.interface.clone(), uplink.name.clone());
+                    self.actions.push_back(Action::Probe(Probe {
+                        id,
+                        uplink: name,
+                        device,
+                        mark,
+                        target,
+                    }));
+                }
+            }
+        }
+        self.look_if_due(now);
+    }
+
+    fn count_lost(&mut self, key: TargetKey, now: Time) {
+        let spec = &self.config.uplinks[key.uplink].probe;
+        self.uplinks[key.uplink].targets[key.target].lost(spec);
+        self.rejudge(key.uplink, now);
+    }
+
+    fn address_of(&self, key: TargetKey) -> Option<IpAddr> {
+        match self.config.uplinks[key.uplink].probe.targets[key.target] {
+            Target::Gateway => self.uplinks[key.uplink].link.usable()?.gateway,
+            Target::Icmp(address) => Some(address),
+        }
+    }
+
+    /// An interface changed: what its carrier says counts at once, the rest is looked up.
+    fn take_link(&mut self, name: &str, (admin_up, carrier, gone): (bool, bool, bool), now: Time) {
+        let Some(observed) = self.observed.as_mut() else {
+            return;
+        };
+        let Some(index) = observed
+            .links
+            .iter()
+            .find(|(_, l)| l.device.name == name)
+            .map(|(i, _)| *i)
+        else {
+            if self.config.uplinks.iter().any(|u| u.interface == name) {
+                self.look_now(now, false);
+            }
+            return;
+        };
+        if gone {
+            observed.links.remove(&index);
+        } else if let Some(link) = observed.links.get_mut(&index) {
+            if (link.admin_up, link.carrier) == (admin_up, carrier) {
+                return;
+            }
+            (link.admin_up, link.carrier) = (admin_up, carrier);
+        }
+        if self.config.uplinks.iter().any(|u| u.interface == name) {
+            let what = match (gone, carrier && admin_up) {
+                (true, _) => "is gone",
+                (false, true) => "has a carrier",
+                (false, false) => "lost its carrier or was switched off",
+            };
+            self.settle.because(|| format!("interface {name} {what}"));
+            self.take_facts(now);
+            self.look_now(now, false);
+        }
+    }
+
+    /// Judges every uplink's link again from what was last observed.
+    fn take_facts(&mut self, now: Time) {
+        let Some(observed) = self.observed.take() else {
+            return;
+        };
+        for index in 0..self.uplinks.len() {
+            let uplink = &self.config.uplinks[index];
+            let known = self.uplinks[index].gateway;
+            let link = link_state(uplink, FAMILY, &observed, &self.config.reserve, known);
+            if link != self.uplinks[index].link {
+                self.link_changed(index, link, now);
+            }
+        }
+        self.observed = Some(observed);
+        for index in 0..self.uplinks.len() {
+            self.judge_uplink(index, now);
+        }
+        self.reselect(now);
+    }
+
+    fn link_changed(&mut self, index: usize, link: LinkState, now: Time) {
+        let uplink = &self.config.uplinks[index];
+        let state = &mut self.uplinks[index];
+        let was_usable = state.link.usable().is_some();
+        let is_first_look = state.health == Health::Unknown && state.reason == Reason::JustStarted;
+        state.link = link;
+        let Some(usable) = state.link.usable() else {
+            state.path_ready = false;
+            if was_usable {
+                // The address may be gone for good, so inbound connections go as well.
+                state.flush = Some(self.config.reserve.mark_all(uplink.slot));
+                state
+                    .targets
+                    .iter_mut()
+                    .for_each(|t| *t = TargetState::distrusted());
+            }
+            for target in 0..uplink.probe.targets.len() {
+                self.schedule.stop(TargetKey {
+                    uplink: index,
+                    target,
+                });
+            }
+            self.settle
+                .because(|| format!("uplink {} is not usable", uplink.name));
+            return;
+        };
+        if !was_usable && !is_first_look {
+            state
+                .targets
+                .iter_mut()
+                .for_each(|t| *t = TargetState::distrusted());
+        }
+        self.settle
+            .because(|| format!("the link of uplink {} changed", uplink.name));
+        if usable.gateway != state.gateway || is_first_look {
+            state.gateway = usable.gateway;
+            let gateway = usable
+                .gateway
+                .map_or_else(|| "none (point to point)".to_owned(), |g| g.to_string());
+            for (n, target) in uplink.probe.targets.iter().enumerate() {
+                if *target == Target::Gateway {
+                    state.targets[n] = TargetState::default();
+                    self.schedule.stop(TargetKey {
+                        uplink: index,
+                        target: n,
+                    });
+                }
+            }
+            let _ = now;
+            self.notify(Notice::GatewayChanged {
+                uplink: self.config.uplinks[index].name.clone(),
+                gateway,
+            });
+        }
+    }
+
+    fn rejudge(&mut self, index: usize, now: Time) {
+        self.judge_uplink(index, now);
+        self.reselect(now);
+    }
+
+    /// Settles the health of one uplink from its link and its targets.
+    fn judge_uplink(&mut self, index: usize, now: Time) {
+        let uplink = &self.config.uplinks[index];
+        let state = &self.uplinks[index];
+        let (health, reason) = match &state.link {
+            LinkState::Unusable(Reason::JustStarted) => return,
+            LinkState::Unusable(reason) => (Health::Down, reason.clone()),
+            LinkState::Usable(_) => {
+                let targets: Vec<_> = uplink
+                    .probe
+                    .targets
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, _)| {
+                        self.address_of(TargetKey {
+                            uplink: index,
+                            target: *n,
+                        })
+                        .is_some()
+                    })
+                    .map(|(n, target)| (*target, &state.targets[n]))
+                    .collect();
+                judge(&uplink.probe, &targets, state.health)
+            }
+        };
+        let name = uplink.name.clone();
+        let state = &mut self.uplinks[index];
+        let from = std::mem::replace(&mut state.health, health);
+        if from != health {
+            state.since = now;
+            self.settle
+                .because(|| format!("uplink {name} is {health}: {reason}"));
+            self.notify(Notice::Health {
+                uplink: name,
+                family: FAMILY,
+                from,
+                to: health,
+                reason: reason.clone(),
+            });
+        }
+        self.uplinks[index].reason = reason;
+    }
+
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = (&UplinkName, Candidate)> + Clone {
+        self.config
+            .uplinks
+            .iter()
+            .zip(&self.uplinks)
+            .map(|(uplink, state)| {
+                let live = match state.health {
+                    Health::Up | Health::Degraded => true,
+                    Health::Unknown => state.serves_unknown,
+                    Health::Down => false,
+                };
+                (
+                    &uplink.name,
+                    Candidate {
+                        live,
+                        usable: state.link.usable().is_some(),
+                    },
+                )
+            })
+    }
+
+    /// Decides who serves; where somebody leaves while somebody stays, acts at once.
+    fn reselect(&mut self, now: Time) {
+        if self.observed.is_none() {
+            return;
+        }
+        let after = service(self.candidates(), &self.service.uplinks);
+        if after == self.service {
+            return;
+        }
+        let before = std::mem::replace(&mut self.service, after);
+        let reason = self
+            .settle
+            .cause
+            .clone()
+            .unwrap_or_else(|| "health changed".to_owned());
+        for group in self.config.groups.clone() {
+            let (was, is) = (
+                shares(&group, &before.uplinks),
+                shares(&group, &self.service.uplinks),
+            );
+            if was != is {
+                let (group, reason) = (group.name, reason.clone());
+                self.notify(Notice::Selection {
+                    group,
+                    family: FAMILY,
+                    before: was,
+                    after: is,
+                    reason,
+                });
+            }
+        }
+        if self.service.last_resort && !before.last_resort {
+            let kept = self.service.uplinks.iter().cloned().collect();
+            self.notify(Notice::LastResort {
+                family: FAMILY,
+                kept,
+            });
+        }
+        self.release_leavers(&before.uplinks);
+        self.look_now(now, false);
+    }
+
+    /// Notes whose connections have to go, and takes leavers out at once where another one stays.
+    fn release_leavers(&mut self, before: &BTreeSet<UplinkName>) {
+        let reserve = self.config.reserve.clone();
+        let stays = |controller: &Self, index: usize| {
+            let uplink = &controller.config.uplinks[index];
+            let id = reserve.nexthop_service(FAMILY, uplink.slot);
+            let in_kernel = controller
+                .observed
+                .as_ref()
+                .is_some_and(|o| o.nexthops.contains_key(&id));
+            in_kernel
+                && before.contains(&uplink.name)
+                && controller.service.uplinks.contains(&uplink.name)
+        };
+        let somebody_stays = (0..self.uplinks.len()).any(|index| stays(self, index));
+        let (mut deletes, mut flushes) = (Vec::new(), Vec::new());
+        for (uplink, state) in self.config.uplinks.iter().zip(&mut self.uplinks) {
+            if self.service.uplinks.contains(&uplink.name) {
+                state.flush = None;
+            } else if before.contains(&uplink.name) {
+                let mark = *state.flush.get_or_insert(reserve.mark_out(uplink.slot));
+                let reason = format!(
+                    "uplink {} is {}: {}",
+                    uplink.name, state.health, state.reason
+                );
+                deletes.push((
+                    Step::DeleteNexthop(reserve.nexthop_service(FAMILY, uplink.slot)),
+                    reason.clone(),
+                ));
+                flushes.push((Step::FlushConnections(mark), reason));
+            }
+        }
+        if somebody_stays && !deletes.is_empty() {
+            let mut plan = Plan::default();
+            for (step, reason) in deletes.into_iter().chain(flushes) {
+                plan.push(step, reason);
+            }
+            self.apply_urgent(plan);
+        }
+    }
+
+    fn take_hint(&mut self, what: HintKind, now: Time) {
+        match what {
+            HintKind::Nft | HintKind::Overrun => self.look_soon(now, true),
+            HintKind::Address | HintKind::Route | HintKind::Rule | HintKind::Nexthop => {
+                self.look_soon(now, false)
+            }
+        }
+    }
+
+    /// A new configuration: uplinks that keep name and interface keep what is known of them.
+    fn take_config(&mut self, config: Config, now: Time) {
+        let old = std::mem::replace(&mut self.config, config);
+        let mut states: Vec<_> = old
+            .uplinks
+            .iter()
+            .zip(std::mem::take(&mut self.uplinks))
+            .collect();
+        self.schedule = std::mem::take(&mut self.schedule).emptied();
+        for uplink in &self.config.uplinks {
+            let known = states
+                .iter()
+                .position(|(u, _)| u.name == uplink.name && u.interface == uplink.interface);
+            let state = known.map(|position| states.swap_remove(position));
+            self.uplinks.push(match state {
+                Some((before, state)) if before.probe.targets == uplink.probe.targets => {
+                    UplinkState {
+                        path_ready: false,
+                        ..state
+                    }
+                }
+                Some((_, state)) => {
+                    let targets = vec![TargetState::default(); uplink.probe.targets.len()];
+                    UplinkState {
+                        path_ready: false,
+                        targets,
+                        ..state
+                    }
+                }
+                None => UplinkState::new(uplink, now),
+            });
+        }
+        let names: BTreeSet<_> = self.config.uplinks.iter().map(|u| u.name.clone()).collect();
+        self.service.uplinks.retain(|name| names.contains(name));
+        if self.config.reserve != old.reserve {
+            self.claims.retain(|r| *r != self.config.reserve);
+            self.claims.insert(0, self.config.reserve.clone());
+        }
+        self.settle.because(|| "the file changed".to_owned());
+        self.notify(Notice::Reloaded);
+        self.take_facts(now);
+        self.look_now(now, true);
+    }
+}

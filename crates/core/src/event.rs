@@ -1,0 +1,103 @@
+//! Facts in, intentions out: the closed lists of both.
+
+use std::{net::IpAddr, time::Duration};
+
+use uplinkd_model::{Config, Observed, Outcome, Plan, UplinkName, notice::Notice};
+
+/// The number of one probe; never used twice in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeId(pub u64);
+
+/// A fact.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The time has come that [`crate::Controller::next_deadline`] named.
+    Tick,
+    /// The answer to [`Action::Observe`].
+    Observed(Box<Observed>),
+    /// The kernel could not be read.
+    ObserveFailed {
+        /// Why, for the log.
+        text: String,
+    },
+    /// Something of ours, or that concerns us, may have changed.
+    Hint {
+        /// What kind of thing, for the log.
+        what: HintKind,
+    },
+    /// An interface changed. Carries the new facts, so that the loss of a carrier needs no second look.
+    LinkChanged {
+        /// The interface's name.
+        name: String,
+        /// Switched on.
+        admin_up: bool,
+        /// The far end is there.
+        carrier: bool,
+        /// The interface is gone altogether.
+        gone: bool,
+    },
+    /// A probe was answered.
+    Reply {
+        /// Which one.
+        probe: ProbeId,
+        /// How long it took, by the kernel's stamps.
+        rtt: Duration,
+    },
+    /// A probe could not be sent; counts as lost.
+    SendFailed {
+        /// Which one.
+        probe: ProbeId,
+    },
+    /// What became of the steps of the last [`Action::Apply`], in order.
+    Outcomes(Vec<Outcome>),
+    /// A new configuration is in force.
+    Config(Box<Config>),
+}
+
+/// What a hint is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HintKind {
+    /// An address came or went.
+    Address,
+    /// A route of ours, or a default route.
+    Route,
+    /// A rule.
+    Rule,
+    /// A nexthop object.
+    Nexthop,
+    /// Our nft table.
+    Nft,
+    /// Messages were dropped: anything may have changed.
+    Overrun,
+}
+
+/// An intention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a probe; answer with [`Event::Reply`] or [`Event::SendFailed`], or not at all.
+    Probe(Probe),
+    /// Read the kernel; answer with [`Event::Observed`] or [`Event::ObserveFailed`].
+    Observe {
+        /// Also read our nft table back, which costs a process.
+        nft: bool,
+    },
+    /// Execute a plan; answer with [`Event::Outcomes`]. No other plan is handed out before.
+    Apply(Plan),
+    /// Tell people.
+    Notify(Notice),
+}
+
+/// One question to one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Its number.
+    pub id: ProbeId,
+    /// The uplink that it tests.
+    pub uplink: UplinkName,
+    /// The interface to bind to.
+    pub device: String,
+    /// The mark to set, which leads to the uplink's path table.
+    pub mark: u32,
+    /// Who is asked.
+    pub target: IpAddr,
+}
