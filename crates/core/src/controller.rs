@@ -256,17 +256,18 @@ impl Controller {
             let known = self.uplinks[index].gateway;
             let link = link_state(uplink, FAMILY, &observed, &self.config.reserve, known);
             if link != self.uplinks[index].link {
-                self.link_changed(index, link, now);
+                self.link_changed(index, link);
             }
         }
         self.observed = Some(observed);
+        let mut news = None;
         for index in 0..self.uplinks.len() {
-            self.judge_uplink(index, now);
+            news = news.or(self.judge_uplink(index, now));
         }
-        self.reselect(now);
+        self.reselect(news, now);
     }
 
-    fn link_changed(&mut self, index: usize, link: LinkState, now: Time) {
+    fn link_changed(&mut self, index: usize, link: LinkState) {
         let uplink = &self.config.uplinks[index];
         let state = &mut self.uplinks[index];
         let was_usable = state.link.usable().is_some();
@@ -314,7 +315,6 @@ impl Controller {
                     });
                 }
             }
-            let _ = now;
             self.notify(Notice::GatewayChanged {
                 uplink: self.config.uplinks[index].name.clone(),
                 gateway,
@@ -323,16 +323,16 @@ impl Controller {
     }
 
     fn rejudge(&mut self, index: usize, now: Time) {
-        self.judge_uplink(index, now);
-        self.reselect(now);
+        let news = self.judge_uplink(index, now);
+        self.reselect(news, now);
     }
 
-    /// Settles the health of one uplink from its link and its targets.
-    fn judge_uplink(&mut self, index: usize, now: Time) {
+    /// Settles the health of one uplink from its link and its targets. Says what is new, if anything.
+    fn judge_uplink(&mut self, index: usize, now: Time) -> Option<String> {
         let uplink = &self.config.uplinks[index];
         let state = &self.uplinks[index];
         let (health, reason) = match &state.link {
-            LinkState::Unusable(Reason::JustStarted) => return,
+            LinkState::Unusable(Reason::JustStarted) => return None,
             LinkState::Unusable(reason) => (Health::Down, reason.clone()),
             LinkState::Usable(_) => {
                 let targets: Vec<_> = uplink
@@ -355,19 +355,20 @@ impl Controller {
         let name = uplink.name.clone();
         let state = &mut self.uplinks[index];
         let from = std::mem::replace(&mut state.health, health);
-        if from != health {
-            state.since = now;
-            self.settle
-                .because(|| format!("uplink {name} is {health}: {reason}"));
-            self.notify(Notice::Health {
-                uplink: name,
-                family: FAMILY,
-                from,
-                to: health,
-                reason: reason.clone(),
-            });
+        state.reason = reason.clone();
+        if from == health {
+            return None;
         }
-        self.uplinks[index].reason = reason;
+        state.since = now;
+        let news = format!("uplink {name} is {health}: {reason}");
+        self.notify(Notice::Health {
+            uplink: name,
+            family: FAMILY,
+            from,
+            to: health,
+            reason,
+        });
+        Some(news)
     }
 
     pub(crate) fn candidates(&self) -> impl Iterator<Item = (&UplinkName, Candidate)> + Clone {
@@ -391,8 +392,9 @@ impl Controller {
             })
     }
 
-    /// Decides who serves; where somebody leaves while somebody stays, acts at once.
-    fn reselect(&mut self, now: Time) {
+    /// Decides who serves; where somebody leaves while somebody stays, acts at once. `news` is what
+    /// made it worth deciding again.
+    fn reselect(&mut self, news: Option<String>, now: Time) {
         if self.observed.is_none() {
             return;
         }
@@ -401,11 +403,10 @@ impl Controller {
             return;
         }
         let before = std::mem::replace(&mut self.service, after);
-        let reason = self
-            .settle
-            .cause
-            .clone()
-            .unwrap_or_else(|| "health changed".to_owned());
+        let reason = news
+            .or_else(|| self.settle.cause.clone())
+            .unwrap_or_else(|| "the configuration changed".to_owned());
+        self.settle.because(|| reason.clone());
         for group in self.config.groups.clone() {
             let (was, is) = (
                 shares(&group, &before.uplinks),

@@ -171,7 +171,7 @@ impl Controller {
 
     /// The interface as rules see it: `lo` for the router's own traffic.
     fn incoming(&self, flow: &Flow) -> String {
-        let is_own = |address: IpAddr| self.owns_address(address);
+        let is_own = |address: IpAddr| self.has_address(address);
         match (&flow.iif, flow.from) {
             (Some(iif), _) => iif.clone(),
             (None, Some(from)) if !is_own(from) => {

@@ -45,8 +45,10 @@ pub struct UplinkSnapshot {
     pub share: f64,
     /// Its table.
     pub table: TableId,
-    /// The mark of its connections.
+    /// The mark of connections that leave by it.
     pub mark: Mark,
+    /// The mark of all its connections, those that came in by it too.
+    pub all_mark: Mark,
     /// Its gateway, where one is known.
     pub gateway: Option<IpAddr>,
     /// Its addresses.

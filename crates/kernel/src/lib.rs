@@ -1,1 +1,26 @@
-//! Under construction.
+//! The only place that knows rtnetlink, ctnetlink and nft: facts out, steps in.
+//!
+//! Nothing is chosen here. Start with [`Kernel`]: [`Kernel::observe`] looks, [`Kernel::execute`]
+//! acts, and [`watch::Watch`] says when it is worth looking again. All of it stands on [`netlink`].
+
+mod connections;
+pub mod decode;
+pub mod encode;
+mod errno;
+mod execute;
+pub mod feature;
+mod handle;
+pub mod netlink;
+pub mod nft;
+pub mod observe;
+pub mod route_get;
+pub mod sysctl;
+pub mod table_names;
+pub mod watch;
+mod wire;
+
+pub use feature::Features;
+pub use handle::{Kernel, OpenError};
+pub use observe::{Look, ObserveError};
+pub use route_get::{RouteAnswer, RouteKind, RouteQuery};
+pub use watch::{Hint, Watch};

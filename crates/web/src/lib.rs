@@ -1,1 +1,19 @@
-//! Under construction.
+//! The daemon's face: HTTP on a Unix socket, read-only.
+//!
+//! Nothing is decided and nothing is kept here but the last events. What a request needs to know is
+//! asked of the daemon's loop as a [`Request`], so that a daemon nobody asks does no work for it.
+//!
+//! [`bind`] opens the socket, [`serve`] serves it, [`Shared`] is what both sides hold. `routes` is
+//! what is answered, `connection` how little a client may take of us.
+
+mod connection;
+mod listener;
+mod log;
+mod routes;
+mod server;
+mod shared;
+
+pub use listener::{BindError, bind};
+pub use log::EVENTS_MAX;
+pub use server::serve;
+pub use shared::{Request, Shared};

@@ -312,7 +312,9 @@ impl Controller {
                 .steps
                 .extend(plan.steps);
         } else {
-            self.apply(plan);
+            // Before the notices that tell of it: people can wait.
+            self.settle.in_flight = Some(plan.clone());
+            self.actions.push_front(Action::Apply(plan));
         }
     }
 

@@ -66,6 +66,7 @@ impl Controller {
             share: if total > 0.0 { own / total } else { 0.0 },
             table: reserve.table_service(uplink.slot),
             mark: reserve.mark_out(uplink.slot),
+            all_mark: reserve.mark_all(uplink.slot),
             gateway: state
                 .link
                 .usable()
@@ -111,7 +112,7 @@ impl Controller {
     }
 
     /// Whether an address is one of this machine's.
-    pub(crate) fn owns_address(&self, address: std::net::IpAddr) -> bool {
+    pub fn has_address(&self, address: std::net::IpAddr) -> bool {
         let links = self.observed.iter().flat_map(|o| o.links.values());
         links
             .flat_map(|l| &l.addresses)

@@ -1,0 +1,298 @@
+//! Asks a daemon. One connection for each question: there is no state to lose.
+
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::{
+    explain::Explain,
+    message::{ApiError, Event, Events, Status},
+    path,
+    query::ExplainQuery,
+    sse,
+};
+
+/// The longest answer that is taken; a status with hundreds of uplinks is a tenth of it.
+const BODY_MAX: usize = 8 << 20;
+/// How long an answer may take. The daemon answers in milliseconds, or is stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stream may be silent: the daemon sends a sign of life every 15 seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// A way to ask one daemon.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there, or we may not ask.
+    #[error("cannot reach uplinkd at {}", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Somebody listens, but does not answer in time.
+    #[error("uplinkd at {} did not answer within {} s", socket.display(), PATIENCE.as_secs())]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The connection ended before the answer did, as when the daemon stops.
+    #[error("the connection to uplinkd at {} broke", socket.display())]
+    Broken {
+        /// The socket.
+        socket: PathBuf,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The daemon understood and said no.
+    #[error("uplinkd refused")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The daemon's words.
+        source: ApiError,
+    },
+    /// The answer is not what this version understands.
+    #[error("cannot understand what listens at {}: {what}", socket.display())]
+    BadReply {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl ClientError {
+    /// Whether there is no daemon to talk to, as opposed to one that said something unwelcome.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
+            Self::Refused { .. } | Self::BadReply { .. } => false,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { source, .. } => Some(
+                if source.kind() == io::ErrorKind::PermissionDenied {
+                    "the socket is there, but this user may not use it"
+                } else {
+                    "is `uplinkd run` running? If so, give its --runtime-dir here too"
+                }
+                .to_owned(),
+            ),
+            Self::Silent { .. } => Some("the daemon's log may tell what it is doing".to_owned()),
+            Self::Broken { .. } => {
+                Some("the daemon was stopped, or has too many connections open".to_owned())
+            }
+            Self::Refused { source, .. } => source.hint.clone(),
+            Self::BadReply { .. } => {
+                Some("are uplinkctl and uplinkd of the same version?".to_owned())
+            }
+        }
+    }
+}
+
+/// What a stream of events brings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followed {
+    /// The stream is open.
+    Connected,
+    /// Something happened.
+    Event(Event),
+    /// Some events were missed; ask for the status, or for the events again.
+    Resync,
+}
+
+impl Client {
+    /// A client of the daemon that listens on this socket. Does not connect yet.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// How things are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get(path::STATUS).await
+    }
+
+    /// What happened after an event, or all that the daemon remembers.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn events(&self, since: Option<u64>) -> Result<Events, ClientError> {
+        self.get(&with_since(path::EVENTS, since)).await
+    }
+
+    /// Where a connection would go.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn explain(&self, query: &ExplainQuery) -> Result<Explain, ClientError> {
+        self.get(&format!("{}?{}", path::EXPLAIN, query.to_query()))
+            .await
+    }
+
+    /// Hands over events as they happen, until `take` breaks it off or the daemon goes away.
+    ///
+    /// With `since`, what happened after that event comes first; without, only what is new.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a stream that the daemon ends is [`ClientError::Broken`].
+    pub async fn follow_events(
+        &self,
+        since: Option<u64>,
+        mut take: impl FnMut(Followed) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let asked = with_since(path::EVENTS_STREAM, since);
+        let response = self.in_time(self.request(&asked)).await?;
+        let mut body = self.succeeded(response).await?;
+        if take(Followed::Connected).is_break() {
+            return Ok(());
+        }
+        let mut parser = sse::Parser::default();
+        loop {
+            let frame = timeout(SILENCE_MAX, body.frame())
+                .await
+                .map_err(|_| self.broken("no sign of life"))?
+                .ok_or_else(|| self.broken("the daemon ended the stream"))?
+                .map_err(|error| self.broken(error))?;
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
+            let messages = parser
+                .push(&piece)
+                .map_err(|sse::TooLong| self.bad_reply("an endless message"))?;
+            for message in messages {
+                let followed = if message.event == path::RESYNC {
+                    Followed::Resync
+                } else {
+                    Followed::Event(
+                        serde_json::from_str(&message.data).map_err(|e| self.bad_reply(e))?,
+                    )
+                };
+                if take(followed).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, asked: &str) -> Result<T, ClientError> {
+        self.in_time(async {
+            let response = self.request(asked).await?;
+            let body = self.succeeded(response).await?;
+            let bytes = self.collect(body).await?;
+            serde_json::from_slice(&bytes).map_err(|error| self.bad_reply(error))
+        })
+        .await
+    }
+
+    async fn request(&self, asked: &str) -> Result<Response<Incoming>, ClientError> {
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|source| ClientError::Unreachable {
+                    socket: self.socket.clone(),
+                    source,
+                })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(error))?;
+        // Ends with the response's body; what goes wrong shows there.
+        tokio::spawn(connection);
+        let request = Request::get(asked)
+            .header(header::HOST, "uplinkd")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.bad_reply(error))?;
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.broken(error))
+    }
+
+    async fn succeeded(&self, response: Response<Incoming>) -> Result<Incoming, ClientError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let bytes = self.in_time(self.collect(response.into_body())).await?;
+        Err(match serde_json::from_slice(&bytes) {
+            Ok(source) => ClientError::Refused {
+                status: status.as_u16(),
+                source,
+            },
+            Err(_) => self.bad_reply(format!("HTTP status {status} without an explanation")),
+        })
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        Ok(Limited::new(body, BODY_MAX)
+            .collect()
+            .await
+            .map_err(|source| ClientError::Broken {
+                socket: self.socket.clone(),
+                source,
+            })?
+            .to_bytes())
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+            Err(ClientError::Silent {
+                socket: self.socket.clone(),
+            })
+        })
+    }
+
+    fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+        ClientError::Broken {
+            socket: self.socket.clone(),
+            source: source.into(),
+        }
+    }
+
+    fn bad_reply(&self, what: impl ToString) -> ClientError {
+        ClientError::BadReply {
+            socket: self.socket.clone(),
+            what: what.to_string(),
+        }
+    }
+}
+
+fn with_since(path: &str, since: Option<u64>) -> String {
+    since.map_or_else(|| path.to_owned(), |id| format!("{path}?since={id}"))
+}

@@ -1,0 +1,334 @@
+//! Status and events, as they go over the wire. Field names are the contract; the order is not.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use uplinkd_model::{Family, Health, Reserve, notice::Notice};
+
+/// Everything that a person or a script may want to know at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, unix seconds.
+    pub started: f64,
+    /// When this was written, unix seconds by the daemon's clock.
+    pub time: f64,
+    /// Whether there is internet.
+    pub state: State,
+    /// Since when, unix seconds.
+    pub since: f64,
+    /// Why, as one sentence for people.
+    pub summary: String,
+    /// A fresh look at the kernel showed exactly what it should hold.
+    pub settled: bool,
+    /// What keeps it from settling, or did last.
+    pub last_problem: Option<String>,
+    /// The uplinks, in the order of the file; one entry for each family that is in use.
+    pub uplinks: Vec<UplinkStatus>,
+    /// The groups, `default` first; one entry for each family that is in use.
+    pub groups: Vec<GroupStatus>,
+    /// Sysctls that matter to us.
+    pub sysctls: Vec<SysctlStatus>,
+    /// The numbers that we claim in the kernel.
+    pub reserve: ReserveStatus,
+}
+
+/// Whether there is internet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Not known yet; traffic is left as it was.
+    Starting,
+    /// Every uplink that should serve is up.
+    Up,
+    /// There is internet, but not as the file wants it.
+    Degraded,
+    /// No uplink is up.
+    Down,
+}
+
+/// One uplink in one family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// Its name, which is also the name of its routing table.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// The family: `ipv4` or `ipv6`.
+    pub family: Family,
+    /// `unknown`, `up`, `degraded` or `down`.
+    pub health: Health,
+    /// Why, for people.
+    pub reason: String,
+    /// Since when it has this health, unix seconds.
+    pub since: f64,
+    /// New connections may use it.
+    pub in_service: bool,
+    /// Its weight in the group `default`.
+    pub weight: u16,
+    /// Its part of new connections of the group `default` now, by weight, 0 to 1.
+    pub share: f64,
+    /// Connections that are on it now, counted by their mark; none where nobody counted.
+    pub connections: Option<u64>,
+    /// Its routing table's number.
+    pub table: u32,
+    /// The mark of its connections under the mask, as `0x…/0x…`.
+    pub mark: String,
+    /// Its gateway; none on a point-to-point line, or where none is known.
+    pub gateway: Option<IpAddr>,
+    /// Its addresses with prefix length.
+    pub addresses: Vec<String>,
+    /// The far end is there; none where there is no such interface.
+    pub carrier: Option<bool>,
+    /// Who is asked whether it works.
+    pub targets: Vec<TargetStatus>,
+}
+
+/// A target of an uplink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// As the file names it: `gateway`, `icmp:1.1.1.1`.
+    pub target: String,
+    /// Its address, where it has one at the moment.
+    pub address: Option<IpAddr>,
+    /// What its answers say.
+    pub state: TargetState,
+    /// Its answers decide about health; others only help to explain.
+    pub decides: bool,
+    /// The newest round-trip time.
+    pub last_rtt_ms: Option<f64>,
+    /// Lost probes in the window, 0 to 1.
+    pub loss: f64,
+    /// Probes with a result since the start.
+    pub sent: u64,
+    /// Those of them that were lost.
+    pub lost: u64,
+}
+
+/// What a target's answers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    /// Too few results yet.
+    Unknown,
+    /// It answers.
+    Pass,
+    /// It does not.
+    Fail,
+}
+
+/// One group in one family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// The family.
+    pub family: Family,
+    /// Who serves it now; empty where nobody does.
+    pub serving: Vec<ServingStatus>,
+    /// No uplink is up; those that serve are only kept for want of anything better.
+    pub last_resort: bool,
+    /// Why it is served so, for people.
+    pub reason: String,
+}
+
+/// An uplink that serves a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServingStatus {
+    /// Which one.
+    pub uplink: String,
+    /// Its weight.
+    pub weight: u16,
+    /// Its part of new connections, 0 to 1.
+    pub share: f64,
+}
+
+/// A sysctl that matters to us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SysctlStatus {
+    /// Its path below `/proc/sys`.
+    pub path: String,
+    /// Its value now.
+    pub value: Option<String>,
+    /// What it was before we set it.
+    pub was: Option<String>,
+    /// We set it.
+    pub ours: bool,
+}
+
+/// The numbers that we claim in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReserveStatus {
+    /// The protocol number on routes, rules and nexthops.
+    pub proto: u8,
+    /// First and last table.
+    pub tables: (u32, u32),
+    /// First and last rule priority, at each of the two places.
+    pub rule_priorities: [(u32, u32); 2],
+    /// First and last nexthop id.
+    pub nexthop_ids: (u32, u32),
+    /// The bits of marks, as `0x…`.
+    pub mark_mask: String,
+    /// The nft table, family inet.
+    pub nft_table: String,
+}
+
+impl From<&Reserve> for ReserveStatus {
+    fn from(reserve: &Reserve) -> Self {
+        let range = |first: u32, count: u32| (first, first.saturating_add(count - 1));
+        Self {
+            proto: reserve.proto.0,
+            tables: range(reserve.tables, Reserve::TABLES),
+            rule_priorities: [reserve.rule_priority, reserve.rule_priority_last]
+                .map(|first| range(first, Reserve::PRIORITIES)),
+            nexthop_ids: range(reserve.nexthop_ids, Reserve::NEXTHOPS),
+            mark_mask: format!("{:#x}", reserve.mark_mask),
+            nft_table: reserve.nft_table.clone(),
+        }
+    }
+}
+
+/// Events that the daemon still remembers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// Some after the asked-for id are forgotten already.
+    pub incomplete: bool,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Increasing by one. Starts at the unix second in which the daemon started, so that ids of
+    /// a later run are higher than those of an earlier one.
+    pub id: u64,
+    /// When, unix seconds.
+    pub time: f64,
+    /// Whether a person may need to look.
+    pub level: Level,
+    /// What kind of thing, a stable word: `health`, `selection`, `drift`, …
+    pub kind: String,
+    /// What happened, for people.
+    pub text: String,
+    /// The same for programs; its fields depend on the kind.
+    pub detail: serde_json::Value,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// A person may need to look.
+    Warn,
+}
+
+impl Event {
+    /// A notice as an event, at a time in unix seconds. Whoever keeps the log gives it its id.
+    pub fn of_notice(notice: &Notice, time: f64) -> Self {
+        // A notice is strings, numbers and lists: it always becomes an object with a kind.
+        let mut detail = serde_json::to_value(notice).unwrap_or_default();
+        let kind = detail
+            .as_object_mut()
+            .and_then(|fields| fields.remove("kind"))
+            .and_then(|kind| kind.as_str().map(str::to_owned))
+            .unwrap_or_default();
+        Self {
+            id: 0,
+            time,
+            level: if notice.is_warning() {
+                Level::Warn
+            } else {
+                Level::Info
+            },
+            kind,
+            text: notice.to_string(),
+            detail,
+        }
+    }
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl ApiError {
+    /// A refusal without advice.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same with advice.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uplinkd_model::{Reason, UplinkName};
+
+    use super::*;
+
+    #[test]
+    fn a_notice_keeps_its_kind_its_words_and_its_fields() {
+        let notice = Notice::Health {
+            uplink: UplinkName::new("isp1").unwrap(),
+            family: Family::V4,
+            from: Health::Up,
+            to: Health::Down,
+            reason: Reason::NoCarrier,
+        };
+        let event = Event::of_notice(&notice, 1.5);
+        assert_eq!(
+            serde_json::to_value(&event).unwrap(),
+            serde_json::json!({
+                "id": 0, "time": 1.5, "level": "warn", "kind": "health",
+                "text": "uplink isp1 (IPv4) went from up to down: no carrier",
+                "detail": {
+                    "uplink": "isp1", "family": "ipv4", "from": "up", "to": "down",
+                    "reason": { "kind": "no-carrier" },
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn a_notice_without_fields_has_an_empty_detail() {
+        let event = Event::of_notice(
+            &Notice::LastResort {
+                family: Family::V4,
+                kept: vec![],
+            },
+            0.0,
+        );
+        assert_eq!(event.kind, "last-resort");
+        let event = Event::of_notice(&Notice::Started, 0.0);
+        assert_eq!((event.kind.as_str(), event.level), ("started", Level::Info));
+        assert_eq!(event.detail, serde_json::json!({}));
+    }
+
+    #[test]
+    fn reserved_ranges_name_the_last_number_that_is_ours() {
+        let reserve = ReserveStatus::from(&Reserve::default());
+        assert_eq!(reserve.tables, (7000, 72535));
+        assert_eq!(reserve.rule_priorities, [(2000, 2099), (32000, 32099)]);
+        assert_eq!(reserve.mark_mask, "0xff000000");
+    }
+}

@@ -1,0 +1,322 @@
+//! How uplinks are watched: `[probe]` for all, `[uplink.NAME.probe]` for one.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    ops::Range,
+    time::Duration,
+};
+
+use toml::Spanned;
+use uplinkd_model::{Gateway, ProbeSpec, Target};
+
+use crate::{
+    check::{address, bounded},
+    diagnostic::Diagnostic,
+    keys,
+    parsed::Field,
+    quote::{meant, quoted},
+    raw::RawProbe,
+    reader::{Found, Texts},
+};
+
+type Spans = BTreeMap<Field, Range<usize>>;
+
+/// Least and most of a length of time.
+struct Span {
+    least: Duration,
+    most: Duration,
+    hint: &'static str,
+}
+
+const INTERVAL: Span = Span {
+    least: Duration::from_millis(10),
+    most: Duration::from_secs(3600),
+    hint: "\"500ms\" is the default; shorter finds failures sooner, longer costs less traffic",
+};
+const TIMEOUT: Span = Span {
+    least: Duration::from_millis(10),
+    most: Duration::from_secs(60),
+    hint: "\"1s\" is the default; slow lines such as satellites may need \"2s\"",
+};
+
+/// What uplinks get that do not say otherwise.
+pub(super) struct Defaults {
+    spec: ProbeSpec,
+    spans: Spans,
+    /// Whether every value could be read; combinations are judged only then.
+    is_sound: bool,
+}
+
+impl Defaults {
+    /// Checks `[probe]`.
+    pub(super) fn check(raw: &RawProbe, found: &mut Found) -> Self {
+        let icmp = |a| Target::Icmp(IpAddr::V4(Ipv4Addr::from_octets(a)));
+        let built_in = Self {
+            spec: ProbeSpec {
+                targets: vec![Target::Gateway, icmp([1, 1, 1, 1]), icmp([8, 8, 8, 8])],
+                quorum: 1,
+                interval: Duration::from_millis(500),
+                timeout: Duration::from_secs(1),
+                fall: 3,
+                rise: 5,
+            },
+            spans: Spans::new(),
+            is_sound: true,
+        };
+        built_in.overlaid(raw, "[probe]", found)
+    }
+
+    /// Checks `[uplink.NAME.probe]` and lays it over the defaults. `whose` names the uplink.
+    pub(super) fn with(
+        &self,
+        raw: &RawProbe,
+        whose: &str,
+        gateway: Option<Gateway>,
+        spans: &mut Spans,
+        found: &mut Found,
+    ) -> Option<ProbeSpec> {
+        let own = self.overlaid(raw, whose, found);
+        if let (Some(Gateway::Address(gateway)), Some(targets)) = (gateway, &raw.targets) {
+            warn_of_gateway(gateway, targets, whose, found);
+        }
+        spans.extend(own.spans);
+        own.is_sound.then_some(own.spec)
+    }
+
+    fn overlaid(&self, raw: &RawProbe, whose: &str, found: &mut Found) -> Self {
+        let Self {
+            spec,
+            spans,
+            is_sound,
+        } = self;
+        let (mut spec, mut spans, mut is_sound) = (spec.clone(), spans.clone(), *is_sound);
+        let what = |key: &str| format!("the {key} of {whose}");
+        if let Some(texts) = &raw.targets {
+            let targets = targets(texts, whose, found);
+            is_sound &= texts.is_complete && targets.len() == texts.items.len();
+            spec.targets = targets;
+            spans.insert(Field::Targets, texts.span.clone());
+        }
+        let mut set = |field, span, is_good: bool| {
+            spans.insert(field, span);
+            is_sound &= is_good;
+        };
+        if let Some(raw) = &raw.quorum {
+            let hint = "1 is enough where the targets are reliable ones";
+            let quorum = bounded(raw, keys::QUORUM, &what("quorum"), hint, found);
+            set(Field::Quorum, raw.span(), quorum.is_some());
+            spec.quorum = quorum.unwrap_or(spec.quorum);
+        }
+        if let Some(raw) = &raw.interval {
+            let interval = duration(raw, &INTERVAL, &what("interval"), found);
+            set(Field::Interval, raw.span(), interval.is_some());
+            spec.interval = interval.unwrap_or(spec.interval);
+        }
+        if let Some(raw) = &raw.timeout {
+            let timeout = duration(raw, &TIMEOUT, &what("timeout"), found);
+            set(Field::Timeout, raw.span(), timeout.is_some());
+            spec.timeout = timeout.unwrap_or(spec.timeout);
+        }
+        if let Some(raw) = &raw.fall {
+            let hint = "it counts lost answers in a row; 3 is the default";
+            let fall = bounded(raw, keys::STREAK, &what("fall"), hint, found);
+            set(Field::Fall, raw.span(), fall.is_some());
+            spec.fall = fall.unwrap_or(spec.fall);
+        }
+        if let Some(raw) = &raw.rise {
+            let hint = "it counts answers in a row; 5 is the default";
+            let rise = bounded(raw, keys::STREAK, &what("rise"), hint, found);
+            set(Field::Rise, raw.span(), rise.is_some());
+            spec.rise = rise.unwrap_or(spec.rise);
+        }
+        let is_combination_new = raw.targets.is_some() || raw.quorum.is_some();
+        if is_sound && is_combination_new {
+            quorum_within_reach(&spec, &spans, whose, found);
+        }
+        Self {
+            spec,
+            spans,
+            is_sound,
+        }
+    }
+}
+
+/// A quorum that no set of answers can fulfil would keep the uplink down for ever.
+fn quorum_within_reach(spec: &ProbeSpec, spans: &Spans, whose: &str, found: &mut Found) {
+    let deciding = spec.deciding();
+    // Without targets the link alone decides, and the quorum has no say.
+    if spec.quorum <= deciding || spec.targets.is_empty() {
+        return;
+    }
+    let noun = if deciding == 1 {
+        "target decides"
+    } else {
+        "targets decide"
+    };
+    let message = format!(
+        "the quorum of {whose} is {}, but only {deciding} {noun}",
+        spec.quorum
+    );
+    let span = spans.get(&Field::Quorum).or(spans.get(&Field::Targets));
+    let hint = if deciding < spec.targets.len() {
+        "lower the quorum or add targets; the gateway does not decide beside other targets"
+    } else {
+        "lower the quorum or add targets"
+    };
+    let mut diagnostic = Diagnostic::error(span.cloned().unwrap_or(0..0), message)
+        .label("can never be reached")
+        .hint(hint);
+    if let (Some(_), Some(targets)) = (spans.get(&Field::Quorum), spans.get(&Field::Targets)) {
+        diagnostic = diagnostic.note(targets.clone(), "the targets");
+    }
+    found.push(diagnostic);
+}
+
+fn targets(texts: &Texts, whose: &str, found: &mut Found) -> Vec<Target> {
+    let mut seen: Vec<(Target, Range<usize>)> = Vec::new();
+    let mut targets = Vec::new();
+    for text in &texts.items {
+        let Some(target) = target(text, whose, found) else {
+            continue;
+        };
+        if let Some((_, first)) = seen.iter().find(|(t, _)| *t == target) {
+            found.push(
+                Diagnostic::error(
+                    text.span(),
+                    format!(
+                        "target {} of {whose} is there twice",
+                        quoted(&target.to_string())
+                    ),
+                )
+                .label("again here")
+                .hint("keep one of them: it would be asked twice and count twice")
+                .note(first.clone(), "first here"),
+            );
+            continue;
+        }
+        seen.push((target, text.span()));
+        targets.push(target);
+    }
+    targets
+}
+
+fn target(text: &Spanned<String>, whose: &str, found: &mut Found) -> Option<Target> {
+    let word = text.get_ref().as_str();
+    if word == "gateway" {
+        return Some(Target::Gateway);
+    }
+    let (kind, rest) = match word.split_once(':') {
+        Some((kind, rest)) if word.parse::<IpAddr>().is_err() => (kind, rest),
+        _ => ("icmp", word),
+    };
+    if let Some(meant) = meant(word, ["gateway"]) {
+        let message = format!("target {} of {whose} is of no known kind", quoted(word));
+        found.push(
+            Diagnostic::error(text.span(), message)
+                .label("not a target")
+                .hint(format!("did you mean \"{meant}\"?")),
+        );
+        return None;
+    }
+    let what = format!("target {} of {whose}", quoted(word));
+    let refused = match kind {
+        "icmp" => match address::host(rest) {
+            Ok(address) => return Some(Target::Icmp(IpAddr::V4(address))),
+            Err(unusable) => {
+                let hint = if is_like_a_name(rest) {
+                    NO_NAMES.to_owned()
+                } else {
+                    unusable.hint
+                };
+                Diagnostic::error(
+                    text.span(),
+                    format!("{what} cannot be asked: it is {}", unusable.reason),
+                )
+                .label(unusable.reason)
+                .hint(hint)
+            }
+        },
+        "tcp" | "dns" | "http" | "https" | "arp" | "nd" => Diagnostic::error(
+            text.span(),
+            format!(
+                "this version does not know {kind} targets yet, such as {}",
+                quoted(word)
+            ),
+        )
+        .label("comes with a later version")
+        .hint("write \"icmp:ADDRESS\" or \"gateway\" until then"),
+        _ => Diagnostic::error(text.span(), format!("{what} is of no known kind"))
+            .label("not a target")
+            .hint("write \"gateway\", \"icmp:1.1.1.1\" or an IPv4 address"),
+    };
+    found.push(refused);
+    None
+}
+
+const NO_NAMES: &str =
+    "give its address: looking up the name would need the very uplink that is probed";
+
+fn is_like_a_name(word: &str) -> bool {
+    word.contains('.') && word.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+/// The gateway's own address is no proof of the internet behind it, yet would decide.
+fn warn_of_gateway(gateway: IpAddr, texts: &Texts, whose: &str, found: &mut Found) {
+    for text in &texts.items {
+        let word = text.get_ref();
+        let address = word.strip_prefix("icmp:").unwrap_or(word);
+        if address.parse() == Ok(gateway) {
+            let message = format!(
+                "target {} of {whose} is its own gateway, which proves nothing about \
+                 the internet behind it",
+                quoted(word)
+            );
+            found.push(
+                Diagnostic::warning(text.span(), message)
+                .label("the gateway")
+                .hint("write \"gateway\", which explains but does not decide, or a host beyond it"),
+            );
+        }
+    }
+}
+
+fn duration(
+    text: &Spanned<String>,
+    bounds: &Span,
+    what: &str,
+    found: &mut Found,
+) -> Option<Duration> {
+    let word = text.get_ref();
+    let Ok(duration) = humantime::parse_duration(word) else {
+        let hint = match word.trim().parse::<u64>() {
+            Ok(number) => format!("add a unit: \"{number}ms\" or \"{number}s\""),
+            Err(_) => "write a number and a unit, such as \"500ms\", \"2s\" or \"1m\"".to_owned(),
+        };
+        found.push(
+            Diagnostic::error(
+                text.span(),
+                format!(
+                    "{what} cannot be {}: that is no length of time",
+                    quoted(word)
+                ),
+            )
+            .label("not a length of time")
+            .hint(hint),
+        );
+        return None;
+    };
+    if !(bounds.least..=bounds.most).contains(&duration) {
+        let [least, most] = [bounds.least, bounds.most].map(humantime::format_duration);
+        found.push(
+            Diagnostic::error(
+                text.span(),
+                format!("{what} must be {least} to {most}, not {}", quoted(word)),
+            )
+            .label(format!("not in {least} to {most}"))
+            .hint(bounds.hint),
+        );
+        return None;
+    }
+    Some(duration)
+}

@@ -1,0 +1,186 @@
+//! The file as it is written: every key with its place, types checked, values not.
+
+use std::ops::Range;
+
+use toml::{Spanned, de::DeTable};
+
+use crate::{
+    diagnostic::Diagnostic,
+    keys,
+    quote::quoted,
+    reader::{Found, Reader, Texts, describe},
+};
+
+/// The whole file.
+pub(crate) struct RawFile {
+    pub(crate) lan: Vec<Spanned<String>>,
+    /// Where the word `uplink` stands first, if it does.
+    pub(crate) uplink_key: Option<Range<usize>>,
+    /// The uplinks, in the order of the file.
+    pub(crate) uplinks: Vec<RawUplink>,
+    /// Whether every entry under `uplink` could be read as an uplink.
+    pub(crate) is_complete: bool,
+    pub(crate) probe: RawProbe,
+    pub(crate) reserve: RawReserve,
+}
+
+/// `[uplink.NAME]`.
+pub(crate) struct RawUplink {
+    pub(crate) name: Spanned<String>,
+    pub(crate) interface: Option<Spanned<String>>,
+    pub(crate) weight: Option<Spanned<i128>>,
+    pub(crate) gateway: Option<Spanned<String>>,
+    pub(crate) nat: Option<Spanned<String>>,
+    pub(crate) probe: RawProbe,
+}
+
+/// `[probe]` or `[uplink.NAME.probe]`.
+#[derive(Default)]
+pub(crate) struct RawProbe {
+    pub(crate) targets: Option<Texts>,
+    pub(crate) quorum: Option<Spanned<i128>>,
+    pub(crate) interval: Option<Spanned<String>>,
+    pub(crate) timeout: Option<Spanned<String>>,
+    pub(crate) fall: Option<Spanned<i128>>,
+    pub(crate) rise: Option<Spanned<i128>>,
+}
+
+/// `[reserve]`.
+#[derive(Default)]
+pub(crate) struct RawReserve {
+    /// Where the table's name stands, if it does.
+    pub(crate) key: Option<Range<usize>>,
+    pub(crate) proto: Option<Spanned<i128>>,
+    pub(crate) tables: Option<Spanned<i128>>,
+    pub(crate) rule_priority: Option<Spanned<i128>>,
+    pub(crate) rule_priority_last: Option<Spanned<i128>>,
+    pub(crate) nexthop_ids: Option<Spanned<i128>>,
+    pub(crate) mark_mask: Option<Spanned<i128>>,
+    pub(crate) nft_table: Option<Spanned<String>>,
+}
+
+impl RawFile {
+    /// Reads the tree; what cannot be read is noted and left out.
+    pub(crate) fn read(tree: &DeTable<'_>, found: &mut Found) -> Self {
+        let top = Reader::open(tree, &keys::TOP, "", found);
+        let mut uplinks = Vec::new();
+        let mut is_complete = true;
+        if let Some((_, table)) = top.table("uplink", found) {
+            for (name, value) in table.iter() {
+                let name = Spanned::new(name.span(), name.get_ref().to_string());
+                match value.get_ref().as_table() {
+                    Some(table) => uplinks.push(RawUplink::read(name, table, found)),
+                    None => {
+                        is_complete = false;
+                        found.push(not_an_uplink(
+                            &name,
+                            value.span(),
+                            describe(value.get_ref()),
+                        ));
+                    }
+                }
+            }
+            uplinks.sort_by_key(|u| u.name.span().start);
+        } else if top.key_span("uplink").is_some() {
+            is_complete = false;
+        }
+        Self {
+            lan: top.texts("lan", found).map_or(Vec::new(), |t| t.items),
+            uplink_key: top.key_span("uplink"),
+            uplinks,
+            is_complete,
+            probe: match top.table("probe", found) {
+                Some((_, table)) => RawProbe::read(
+                    &Reader::open(table, &keys::PROBE_ALL, "probe", found),
+                    found,
+                ),
+                None => RawProbe::default(),
+            },
+            reserve: match top.table("reserve", found) {
+                Some((key, table)) => RawReserve::read(key, table, found),
+                None => RawReserve::default(),
+            },
+        }
+    }
+}
+
+impl RawUplink {
+    fn read(name: Spanned<String>, table: &DeTable<'_>, found: &mut Found) -> Self {
+        let header = format!("uplink.{}", name.get_ref().escape_debug());
+        let reader = Reader::open(table, &keys::UPLINK, &header, found);
+        if reader.key_span("interface").is_none() {
+            let message = format!("uplink {} has no interface", quoted(name.get_ref()));
+            found.push(
+                Diagnostic::error(name.span(), message)
+                    .label("`interface` is missing")
+                    .hint(
+                        "add `interface = \"eth1\"`, with the interface that leads to the provider",
+                    ),
+            );
+        }
+        let (mut gateway, mut nat) = (None, None);
+        if let Some((_, table)) = reader.table("ipv4", found) {
+            let ipv4 = Reader::open(table, &keys::IPV4, &format!("{header}.ipv4"), found);
+            gateway = ipv4.text("gateway", found);
+            nat = ipv4.text("nat", found);
+        }
+        let probe = match reader.table("probe", found) {
+            Some((_, table)) => {
+                let header = format!("{header}.probe");
+                RawProbe::read(&Reader::open(table, &keys::PROBE, &header, found), found)
+            }
+            None => RawProbe::default(),
+        };
+        Self {
+            interface: reader.text("interface", found),
+            weight: reader.integer("weight", found),
+            gateway,
+            nat,
+            probe,
+            name,
+        }
+    }
+}
+
+impl RawProbe {
+    fn read(reader: &Reader<'_>, found: &mut Found) -> Self {
+        Self {
+            targets: reader.texts("targets", found),
+            quorum: reader.integer("quorum", found),
+            interval: reader.text("interval", found),
+            timeout: reader.text("timeout", found),
+            fall: reader.integer("fall", found),
+            rise: reader.integer("rise", found),
+        }
+    }
+}
+
+impl RawReserve {
+    fn read(key: Range<usize>, table: &DeTable<'_>, found: &mut Found) -> Self {
+        let reader = Reader::open(table, &keys::RESERVE, "reserve", found);
+        Self {
+            key: Some(key),
+            proto: reader.integer("proto", found),
+            tables: reader.integer("tables", found),
+            rule_priority: reader.integer("rule_priority", found),
+            rule_priority_last: reader.integer("rule_priority_last", found),
+            nexthop_ids: reader.integer("nexthop_ids", found),
+            mark_mask: reader.mask("mark_mask", found),
+            nft_table: reader.text("nft_table", found),
+        }
+    }
+}
+
+/// Most often a key of an uplink that was written under `[uplink]`, without the uplink's name.
+fn not_an_uplink(name: &Spanned<String>, span: Range<usize>, is: &str) -> Diagnostic {
+    let key = name.get_ref();
+    let message = format!("{} in [uplink] is {is}, not an uplink", quoted(key));
+    let hint = if keys::UPLINK.get(key).is_some() {
+        "every uplink has a name: write `[uplink.isp1]` instead of `[uplink]`".to_owned()
+    } else {
+        "write `[uplink.NAME]`, and `interface = \"eth1\"` below it".to_owned()
+    };
+    Diagnostic::error(span, message)
+        .label("expected a table")
+        .hint(hint)
+}

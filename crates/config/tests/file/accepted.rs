@@ -1,0 +1,205 @@
+//! What good files mean, the near misses of the bounds, and where messages of others point.
+
+use std::time::Duration;
+
+use uplinkd_config::{Field, Parsed, ReserveField, Slots, parse};
+use uplinkd_model::{Gateway, Nat, ProbeSpec, Proto, Reserve, Slot, Target, UplinkName};
+
+fn good(text: &str) -> Parsed {
+    match parse("u.toml", text) {
+        Ok(parsed) => {
+            assert_eq!(parsed.warnings(), []);
+            parsed
+        }
+        Err(found) => panic!("{}", uplinkd_config::render(&found, "u.toml", text, false)),
+    }
+}
+
+fn with_one(rest: &str) -> Parsed {
+    good(&format!("[uplink.isp1]\ninterface = \"eth1\"\n{rest}"))
+}
+
+fn name(word: &str) -> UplinkName {
+    UplinkName::new(word).unwrap()
+}
+
+fn icmp(address: &str) -> Target {
+    Target::Icmp(address.parse().unwrap())
+}
+
+#[test]
+fn the_smallest_file_gets_every_default() {
+    let config = with_one("").into_config(&Slots::default());
+    assert!(config.lan.is_empty());
+    assert_eq!(config.reserve, Reserve::default());
+    let [uplink] = &config.uplinks[..] else {
+        panic!("one uplink")
+    };
+    assert_eq!((uplink.slot, &uplink.interface[..]), (Slot(1), "eth1"));
+    assert_eq!(
+        (uplink.gateway, uplink.nat),
+        (Gateway::Auto, Nat::Masquerade)
+    );
+    let probe = ProbeSpec {
+        targets: vec![Target::Gateway, icmp("1.1.1.1"), icmp("8.8.8.8")],
+        quorum: 1,
+        interval: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
+        fall: 3,
+        rise: 5,
+    };
+    assert_eq!(uplink.probe, probe);
+}
+
+#[test]
+fn one_group_has_all_uplinks_by_weight_in_the_order_of_the_file() {
+    let parsed = good(
+        "lan = [\"br-lan\"]
+         [uplink.z.probe]
+         fall = 2
+         [uplink.b]
+         interface = \"b0\"
+         weight = 256
+         [uplink.z]
+         interface = \"z0\"",
+    );
+    let names: Vec<_> = parsed.names().map(UplinkName::as_str).collect();
+    assert_eq!(names, ["b", "z"]);
+    let config = parsed.to_config(&Slots::default());
+    assert_eq!(config.lan, ["br-lan"]);
+    let [group] = &config.groups[..] else {
+        panic!("one group")
+    };
+    assert_eq!(group.name, "default");
+    let [tier] = &group.tiers[..] else {
+        panic!("one tier")
+    };
+    let members: Vec<_> = tier.iter().map(|m| (m.uplink.as_str(), m.weight)).collect();
+    assert_eq!(members, [("b", 256), ("z", 1)]);
+}
+
+#[test]
+fn slots_come_from_outside_and_new_names_get_one() {
+    let parsed = good("uplink.b.interface = \"b0\"\nuplink.a.interface = \"a0\"\n");
+    let mut slots = Slots::default();
+    slots.allocate([&name("x"), &name("a")], 15).unwrap();
+    let slot_of = |slots: &Slots, word| parsed.to_config(slots).uplink(&name(word)).unwrap().slot;
+    assert_eq!(
+        (slot_of(&slots, "a"), slot_of(&slots, "b")),
+        (Slot(2), Slot(3))
+    );
+    slots.allocate(parsed.names(), parsed.slot_max()).unwrap();
+    assert_eq!(
+        (slot_of(&slots, "a"), slot_of(&slots, "b")),
+        (Slot(2), Slot(3))
+    );
+}
+
+#[test]
+fn an_uplink_overrides_what_all_get() {
+    let parsed = good(
+        "[probe]
+         targets = [\"9.9.9.9\"]
+         rise = 9
+         [uplink.a]
+         interface = \"a0\"
+         probe = { rise = 2, interval = \"2s\" }
+         [uplink.b]
+         interface = \"b0\"",
+    );
+    let [a, b] = parsed.uplinks() else {
+        panic!("two uplinks")
+    };
+    assert_eq!((a.probe.rise, b.probe.rise), (2, 9));
+    assert_eq!(a.probe.interval, Duration::from_secs(2));
+    assert_eq!(b.probe.interval, Duration::from_millis(500));
+    assert_eq!(a.probe.targets, [icmp("9.9.9.9")]);
+    assert_eq!(b.probe.targets, [icmp("9.9.9.9")]);
+}
+
+#[test]
+fn values_at_their_bounds_are_taken() {
+    with_one("weight = 1");
+    with_one("weight = 256");
+    with_one("probe = { interval = \"10ms\", timeout = \"10ms\", fall = 1, rise = 1 }");
+    with_one("probe = { interval = \"1h\", timeout = \"60s\", fall = 1000, rise = 1000 }");
+    with_one("probe = { quorum = 2 }");
+    with_one("[reserve]\ntables = 256\nrule_priority = 1\nrule_priority_last = 101");
+    with_one("[reserve]\ntables = 4294901759\nrule_priority_last = 32666");
+    with_one("[reserve]\nnexthop_ids = 4293918719\nmark_mask = 0xf\nproto = 255");
+    with_one("[reserve]\nmark_mask = 0xffffffff\nnft_table = \"inets\"");
+    with_one("[reserve]\nproto = 185\nmark_mask = \"4080\"");
+    good("uplink.abcdefghijklmno.interface = \"fifteen-letters\"");
+    good("uplink.a.interface = \"lan0\"\nuplink.b.interface = \"lan0.7\"\nlan = [\"lan0.8\"]");
+    let three: String = (1..=3)
+        .map(|i| format!("uplink.u{i}.interface = \"e{i}\"\n"))
+        .collect();
+    good(&format!("{three}reserve.mark_mask = 0xf\n"));
+}
+
+#[test]
+fn addresses_may_repeat_where_that_makes_sense() {
+    let parsed = with_one("ipv4 = { gateway = \"203.0.113.7\", nat = \"203.0.113.7\" }");
+    let address = "203.0.113.7".parse().unwrap();
+    let [uplink] = parsed.uplinks() else {
+        panic!("one uplink")
+    };
+    assert_eq!(uplink.gateway, Gateway::Address(address));
+    assert_eq!(uplink.nat, Nat::Source(address));
+}
+
+#[test]
+fn without_targets_the_link_alone_decides_whatever_the_quorum_for_all() {
+    let parsed = good("probe.quorum = 2\nuplink.a = { interface = \"a0\", probe.targets = [] }");
+    assert_eq!(parsed.uplinks()[0].probe.targets, []);
+    let parsed = with_one("probe.targets = [\"gateway\"]");
+    assert_eq!(parsed.uplinks()[0].probe.deciding(), 1);
+}
+
+#[test]
+fn reserve_is_read_with_both_ways_to_write_a_mask() {
+    let number = with_one("[reserve]\nmark_mask = 0x00ff_f000\nproto = 200\nnft_table = \"wan\"");
+    let text = with_one("[reserve]\nmark_mask = \"0x00FF_F000\"\nproto = 200\nnft_table = \"wan\"");
+    assert_eq!(number.reserve(), text.reserve());
+    let expected = Reserve {
+        mark_mask: 0x00ff_f000,
+        proto: Proto(200),
+        nft_table: "wan".to_owned(),
+        ..Reserve::default()
+    };
+    assert_eq!(number.reserve(), &expected);
+    assert_eq!(number.slot_max(), 63);
+}
+
+#[test]
+fn places_lead_to_the_value_or_else_to_the_name() {
+    let text = "lan = [\"br-lan\"]
+        probe.rise = 9
+        [uplink.isp1]
+        interface = \"eth1\"
+        weight = 3
+        ipv4.gateway = \"192.0.2.1\"
+        [uplink.isp2]
+        interface = \"eth2\"
+        [reserve]
+        mark_mask = 0xff";
+    let parsed = good(text);
+    let (isp1, isp2) = (name("isp1"), name("isp2"));
+    let at = |uplink, field| &text[parsed.span_of(uplink, field)];
+    assert_eq!(at(&isp1, Field::Name), "isp1");
+    assert_eq!(at(&isp1, Field::Interface), "\"eth1\"");
+    assert_eq!(at(&isp1, Field::Weight), "3");
+    assert_eq!(at(&isp1, Field::Gateway), "\"192.0.2.1\"");
+    assert_eq!(at(&isp1, Field::Nat), "isp1");
+    assert_eq!(at(&isp2, Field::Gateway), "isp2");
+    assert_eq!(at(&isp2, Field::Rise), "9");
+    assert_eq!(at(&name("isp3"), Field::Name), "");
+    let reserve = |field| &text[parsed.span_of_reserve(field)];
+    assert_eq!(reserve(ReserveField::MarkMask), "0xff");
+    assert_eq!(reserve(ReserveField::Tables), "reserve");
+    assert_eq!(
+        parsed.span_of_lan("br-lan").map(|s| &text[s]),
+        Some("\"br-lan\"")
+    );
+    assert_eq!(parsed.span_of_lan("br-lan2"), None);
+}

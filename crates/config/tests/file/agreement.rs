@@ -1,0 +1,215 @@
+//! Sample, schema and reader know the same keys, bounds and defaults.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use uplinkd_config::{Slots, json_schema, parse, sample};
+
+/// The sample with every optional line in use.
+fn sample_uncommented() -> String {
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    sample().lines().map(|l| uncomment(l) + "\n").collect()
+}
+
+/// Every key of a table, as a path with `*` for the user's names, and its value.
+fn keys_of(path: &str, table: &toml::Table, keys: &mut BTreeMap<String, toml::Value>) {
+    for (name, value) in table {
+        let name = if path == "uplink." { "*" } else { name };
+        match value.as_table() {
+            Some(table) => keys_of(&format!("{path}{name}."), table, keys),
+            None => drop(keys.insert(format!("{path}{name}"), value.clone())),
+        }
+    }
+}
+
+/// The same for a schema, with what it says of each.
+fn properties_of(path: &str, schema: &Value, keys: &mut BTreeMap<String, Value>) {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let named = &schema["additionalProperties"];
+    let named = named.is_object().then_some(("*", named));
+    for (name, schema) in properties.map(|(n, s)| (n.as_str(), s)).chain(named) {
+        if schema["type"] == "object" {
+            properties_of(&format!("{path}{name}."), schema, keys);
+        } else {
+            keys.insert(format!("{path}{name}"), schema.clone());
+        }
+    }
+}
+
+fn schema_keys() -> BTreeMap<String, Value> {
+    let schema = serde_json::from_str(&json_schema()).unwrap();
+    let mut keys = BTreeMap::new();
+    properties_of("", &schema, &mut keys);
+    keys
+}
+
+fn sample_keys() -> BTreeMap<String, toml::Value> {
+    let mut keys = BTreeMap::new();
+    keys_of("", &sample_uncommented().parse().unwrap(), &mut keys);
+    keys
+}
+
+/// `[probe]` stands for the same keys of one uplink, which the sample does not repeat.
+fn without_repetition<'a>(keys: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    keys.map(|k| k.replace("uplink.*.probe.", "probe."))
+        .collect()
+}
+
+#[test]
+fn the_sample_is_good_as_it_is_and_with_everything_in_use() {
+    let commented = parse("sample", &sample()).unwrap();
+    let uncommented = parse("sample", &sample_uncommented()).unwrap();
+    assert_eq!(commented.warnings(), []);
+    assert_eq!(uncommented.warnings(), []);
+    let slots = Slots::default();
+    assert_eq!(
+        commented.into_config(&slots),
+        uncommented.into_config(&slots)
+    );
+}
+
+#[test]
+fn every_optional_line_of_the_sample_can_be_used_alone() {
+    let sample = sample();
+    let is_header = |l: &&str| l.starts_with('[') || l.starts_with("#[");
+    for (number, line) in sample.lines().enumerate() {
+        let Some(key) = line
+            .strip_prefix('#')
+            .filter(|k| !k.is_empty() && !k.starts_with(' '))
+        else {
+            continue;
+        };
+        let before: Vec<_> = sample.lines().take(number).collect();
+        let header = before.iter().rev().find(|l| is_header(l)).unwrap();
+        let header = header.trim_start_matches('#');
+        let text = match key.starts_with('[') {
+            true => format!("{sample}\n{key}\n"),
+            false => format!("{sample}\n{header}\n{key}\n"),
+        };
+        assert!(parse("sample", &text).is_ok(), "{key}");
+    }
+}
+
+#[test]
+fn sample_and_schema_have_the_same_keys() {
+    let (sample, schema) = (sample_keys(), schema_keys());
+    assert_eq!(
+        without_repetition(sample.keys()),
+        without_repetition(schema.keys())
+    );
+    let probe: BTreeSet<_> = schema
+        .keys()
+        .filter_map(|k| k.strip_prefix("probe."))
+        .collect();
+    let own = |k: &'static str| schema.keys().filter_map(move |s| s.strip_prefix(k));
+    assert_eq!(own("uplink.*.probe.").collect::<BTreeSet<_>>(), probe);
+    assert_eq!(probe.len(), 6);
+}
+
+#[test]
+fn sample_and_schema_show_the_same_defaults() {
+    let sample_text = sample();
+    let schema = schema_keys();
+    for (key, value) in sample_keys() {
+        let property = &schema[&key];
+        assert!(property["description"].is_string(), "{key}");
+        let Some(default) = property.get("default") else {
+            assert_eq!(key, "uplink.*.interface");
+            continue;
+        };
+        let name = key.rsplit('.').next().unwrap();
+        let in_words = sample_text
+            .lines()
+            .any(|l| l.starts_with(name) && l.contains(&format!("default {default}")));
+        let value = serde_json::to_value(value).unwrap();
+        assert!(
+            in_words || value == *default,
+            "{key}: {value} is not {default}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_holds_the_sample_to_its_types_and_patterns() {
+    let schema = schema_keys();
+    for (key, value) in sample_keys() {
+        let property = &schema[&key];
+        let alternatives = property["oneOf"].as_array();
+        let kinds: Vec<_> = match alternatives {
+            Some(alternatives) => alternatives.iter().map(|a| &a["type"]).collect(),
+            None => vec![&property["type"]],
+        };
+        let is = value.type_str();
+        assert!(
+            kinds.iter().any(|k| *k == is),
+            "{key} is {is}, not {kinds:?}"
+        );
+        if let Some(number) = value.as_integer() {
+            let bound = |b: &str| property[b].as_i64().unwrap();
+            assert!(
+                (bound("minimum")..=bound("maximum")).contains(&number),
+                "{key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn bounds_of_the_schema_are_those_of_the_reader() {
+    for (key, property) in schema_keys() {
+        let (Some(least), Some(most)) =
+            (property["minimum"].as_i64(), property["maximum"].as_i64())
+        else {
+            continue;
+        };
+        let name = key.rsplit('.').next().unwrap();
+        for (value, is_inside) in [
+            (least, true),
+            (least - 1, false),
+            (most, true),
+            (most + 1, false),
+        ] {
+            let (table, key) = key.rsplit_once('.').unwrap();
+            let base = "[uplink.isp1]\ninterface = \"eth1\"\n";
+            let text = match table {
+                "uplink.*" => format!("{base}{key} = {value}\n"),
+                table => format!("{base}[{}]\n{key} = {value}\n", table.replace('*', "isp1")),
+            };
+            let complaint = format!("must be {least} to {most}, not {value}");
+            let is_refused = crate::shown(&text).contains(&complaint);
+            assert_eq!(
+                !is_refused,
+                is_inside,
+                "{name} = {value}\n{}",
+                crate::shown(&text)
+            );
+        }
+    }
+}
+
+#[test]
+fn scripts_get_the_same_as_people() {
+    let text = "[uplink.isp1]\ninterface = \"e\"\nweight = 0\n[uplink.isp2]\ninterface = \"e\"\n";
+    let found = parse("u.toml", text).unwrap_err();
+    let json = uplinkd_config::to_json(&found, "u.toml", text);
+    let expected = serde_json::json!([
+        {
+            "severity": "error", "file": "u.toml", "line": 3, "column": 10,
+            "message": "the weight of uplink `isp1` must be 1 to 256, not 0",
+            "label": "not in 1 to 256",
+            "hint": "to take an uplink out of use, remove it or comment it out",
+            "notes": [],
+        },
+        {
+            "severity": "error", "file": "u.toml", "line": 5, "column": 13,
+            "message": "interface `e` serves two uplinks, `isp1` and `isp2`",
+            "label": "uplink `isp2` uses it too",
+            "hint": "give every uplink an interface of its own, such as a VLAN or a macvlan",
+            "notes": [{ "line": 2, "column": 13, "message": "first here" }],
+        },
+    ]);
+    assert_eq!(json, expected);
+}

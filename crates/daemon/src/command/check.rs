@@ -1,0 +1,86 @@
+//! `uplinkd check`: the file, then the machine.
+
+use std::path::Path;
+
+use anstream::{eprintln, println};
+use anyhow::Context as _;
+use uplinkd_config::{Diagnostic, Slots};
+use uplinkd_kernel::Kernel;
+
+use crate::{
+    exit::Exit,
+    load::{self, LoadError},
+    look::look,
+    machine,
+    state::State,
+};
+
+/// Reports every finding at once.
+///
+/// # Errors
+/// When the machine cannot be looked at.
+pub fn run(file: &Path, state_dir: &Path, file_only: bool, json: bool) -> anyhow::Result<Exit> {
+    let loaded = match load::read(file) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Unreadable(text)) => {
+            report(json, &[Diagnostic::error(0..0, text)], file, "");
+            return Ok(Exit::Usage);
+        }
+        Err(LoadError::Mistakes { diagnostics, text }) => {
+            report(json, &diagnostics, file, &text);
+            return Ok(Exit::Usage);
+        }
+    };
+    let mut diagnostics = loaded.parsed.warnings().to_vec();
+    let mut is_good = true;
+    if !file_only {
+        let slots = State::load(state_dir)
+            .map(|s| s.slots)
+            .unwrap_or_else(|_| Slots::default());
+        let config = loaded.parsed.to_config(&slots);
+        let mut kernel = Kernel::open()?;
+        let features = kernel.features();
+        let observed = kernel
+            .observe(&look(&config, std::slice::from_ref(&config.reserve), false))
+            .context("cannot look at this machine's network")?;
+        for problem in machine::problems(&loaded.parsed, &config, &observed, &features) {
+            is_good &= !problem.is_error();
+            diagnostics.push(problem.diagnostic);
+        }
+    }
+    report(json, &diagnostics, file, &loaded.text);
+    if !json {
+        let what = if file_only {
+            "the file is"
+        } else {
+            "the file and this machine are"
+        };
+        match (is_good, diagnostics.is_empty()) {
+            (true, true) => println!("{what} fine"),
+            (true, false) => println!("{what} usable; see the warnings"),
+            (false, _) => eprintln!("this machine is not ready for {}", file.display()),
+        }
+    }
+    Ok(if is_good { Exit::Yes } else { Exit::No })
+}
+
+fn report(json: bool, diagnostics: &[Diagnostic], file: &Path, text: &str) {
+    if json {
+        println!(
+            "{}",
+            uplinkd_config::to_json(diagnostics, &file.display().to_string(), text)
+        );
+        return;
+    }
+    // A finding without a place in the file is one line; the others show their line.
+    let (placed, general): (Vec<_>, Vec<_>) =
+        diagnostics.iter().cloned().partition(|d| d.span != (0..0));
+    load::show(&placed, file, text);
+    for finding in general {
+        let hint = finding
+            .hint
+            .map(|h| format!("\n  hint: {h}"))
+            .unwrap_or_default();
+        eprintln!("{}: {}{hint}", finding.severity.as_str(), finding.message);
+    }
+}

@@ -1,0 +1,373 @@
+//! `uplinkd run`: the one loop. Facts go into the core in the order in which they happened, and its
+//! intentions are carried out in the order in which it had them.
+
+use std::{path::PathBuf, time::Instant};
+
+use anstream::eprintln;
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use tracing::{debug, info, trace, warn};
+use uplinkd_core::{Action, Controller, Event, ProbeId, event::HintKind};
+use uplinkd_kernel::{Hint, Kernel, Watch};
+use uplinkd_model::{Outcome, Plan, Step, notice::Notice};
+use uplinkd_probe::Prober;
+use uplinkd_web::{Request, Shared};
+
+use crate::{
+    args::Paths,
+    exit::Exit,
+    load,
+    lock::Lock,
+    look::look,
+    machine,
+    serve::{self, Clock},
+    state::State,
+};
+
+/// Routes until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When something outside the kernel's routing fails for good.
+pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
+    let loaded = match load::read_or_show(&paths.config) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let mut kernel = Kernel::open()?.with_state_dir(Some(paths.state_dir.clone()));
+    // Everything that could stand in the way is found before anything is written.
+    let mut state = State::load(&paths.state_dir)?;
+    let config = state.config(&loaded.parsed)?;
+    let features = kernel.features();
+    let claims = std::slice::from_ref(&config.reserve);
+    let observed = kernel
+        .observe(&look(&config, claims, false))
+        .context("cannot look at this machine's network")?;
+    let problems = machine::problems(&loaded.parsed, &config, &observed, &features);
+    let diagnostics: Vec<_> = problems.iter().map(|p| p.diagnostic.clone()).collect();
+    load::show(&diagnostics, &paths.config, &loaded.text);
+    if problems.iter().any(|p| p.is_fatal) {
+        eprintln!("uplinkd does not start, and nothing was changed");
+        return Ok(Exit::NotApplied);
+    }
+    let lock = Lock::take(&paths.runtime_dir)?;
+    if !state.reserves.contains(&config.reserve) {
+        state.reserves.insert(0, config.reserve.clone());
+    }
+    state.save()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let exit = runtime.block_on(async {
+        let daemon = Daemon::start(kernel, config, state, paths)?;
+        daemon.serve_until_stopped().await
+    });
+    drop(lock);
+    exit
+}
+
+/// The shell around the core.
+struct Daemon {
+    kernel: Kernel,
+    watch: Watch,
+    prober: Prober,
+    controller: Controller,
+    clock: Clock,
+    state: State,
+    shared: Shared,
+    requests: mpsc::Receiver<Request>,
+    stop_server: oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<()>,
+    config_path: PathBuf,
+}
+
+impl Daemon {
+    fn start(
+        kernel: Kernel,
+        config: uplinkd_model::Config,
+        state: State,
+        paths: &Paths,
+    ) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "unix seconds of this century"
+        )]
+        let first_event = clock.unix(uplinkd_core::Time::default()) as u64;
+        let (shared, requests) = Shared::new(first_event);
+        let listener = uplinkd_web::bind(&uplinkd_api::socket_path(&paths.runtime_dir))?;
+        let (stop_server, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(uplinkd_web::serve(listener, shared.clone(), async {
+            let _ = stopped.await;
+        }));
+        // Subscribed before the first look, so that nothing falls between.
+        let watch = Watch::open(&state.reserves, kernel.ports())
+            .context("cannot subscribe to network changes")?;
+        let controller = Controller::new(config, state.reserves.clone(), clock.now());
+        let daemon = Self {
+            kernel,
+            watch,
+            prober: Prober::new(),
+            controller,
+            clock,
+            state,
+            shared,
+            requests,
+            stop_server,
+            server,
+            config_path: paths.config.clone(),
+        };
+        daemon.tell(&Notice::Started);
+        Ok(daemon)
+    }
+
+    async fn serve_until_stopped(mut self) -> anyhow::Result<Exit> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            self.carry_out()?;
+            let deadline = self.controller.next_deadline();
+            let wait = deadline.map(|t| self.clock.until(t));
+            // Answers before everything else: a busy moment of ours must not look like a slow line.
+            tokio::select! {
+                biased;
+                replies = self.prober.replies() => self.take_replies(replies),
+                hint = self.watch.next() => self.take_hint(hint?),
+                () = sleep(wait) => self.tick(),
+                Some(request) = self.requests.recv() => self.answer(request),
+                _ = hangup.recv() => self.reload(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.tell(&Notice::Stopping);
+        let _ = self.stop_server.send(());
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
+        Ok(Exit::Yes)
+    }
+
+    fn take_replies(&mut self, replies: Vec<uplinkd_probe::Reply>) {
+        let now = self.clock.now();
+        for reply in replies {
+            trace!(probe = reply.id, rtt = ?reply.rtt, "answer");
+            self.controller.handle(
+                Event::Reply {
+                    probe: ProbeId(reply.id),
+                    rtt: reply.rtt,
+                },
+                now,
+            );
+        }
+    }
+
+    fn tick(&mut self) {
+        let waiting = self.prober.drain();
+        self.take_replies(waiting);
+        self.controller.handle(Event::Tick, self.clock.now());
+    }
+
+    fn take_hint(&mut self, hint: Hint) {
+        let event = match hint {
+            Hint::Link {
+                name,
+                admin_up,
+                carrier,
+                gone,
+                ..
+            } => Event::LinkChanged {
+                name,
+                admin_up,
+                carrier,
+                gone,
+            },
+            Hint::Address => Event::Hint {
+                what: HintKind::Address,
+            },
+            Hint::Route => Event::Hint {
+                what: HintKind::Route,
+            },
+            Hint::Rule => Event::Hint {
+                what: HintKind::Rule,
+            },
+            Hint::Nexthop => Event::Hint {
+                what: HintKind::Nexthop,
+            },
+            Hint::Nft => Event::Hint {
+                what: HintKind::Nft,
+            },
+            Hint::Overrun => Event::Hint {
+                what: HintKind::Overrun,
+            },
+        };
+        debug!(?event, "the kernel hints");
+        self.controller.handle(event, self.clock.now());
+    }
+
+    fn carry_out(&mut self) -> anyhow::Result<()> {
+        while let Some(action) = self.controller.next_action() {
+            match action {
+                Action::Probe(probe) => self.probe(probe),
+                Action::Observe { nft } => self.observe(nft),
+                Action::Apply(plan) => self.apply(&plan)?,
+                Action::Notify(notice) => {
+                    if matches!(notice, Notice::Applied { .. }) {
+                        self.note_claims()?;
+                    }
+                    self.tell(&notice);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self, probe: uplinkd_core::Probe) {
+        let id = probe.id;
+        let sent = self.prober.send(uplinkd_probe::Probe {
+            id: id.0,
+            uplink: probe.uplink,
+            device: probe.device,
+            mark: Some(probe.mark),
+            target: probe.target,
+        });
+        if let Err(error) = sent {
+            debug!(%error, "probe not sent");
+            self.controller
+                .handle(Event::SendFailed { probe: id }, self.clock.now());
+        }
+    }
+
+    fn observe(&mut self, nft: bool) {
+        let look = look(self.controller.config(), self.controller.claims(), nft);
+        let event = match self.kernel.observe(&look) {
+            Ok(observed) => Event::Observed(Box::new(observed)),
+            Err(error) => {
+                let text = format!("{:#}", anyhow::Error::from(error));
+                warn!(reason = text, "cannot look at the kernel");
+                Event::ObserveFailed { text }
+            }
+        };
+        self.controller.handle(event, self.clock.now());
+    }
+
+    fn apply(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let began = Instant::now();
+        self.remember_sysctls(plan)?;
+        let outcomes = self.kernel.execute(plan);
+        let took = began.elapsed();
+        for (planned, outcome) in plan.steps.iter().zip(&outcomes) {
+            let level_is_warn = matches!(outcome, Outcome::Refused { .. } | Outcome::Skipped);
+            if level_is_warn {
+                warn!(step = %planned.step, reason = planned.reason, ?outcome, "step not done");
+            } else {
+                debug!(step = %planned.step, reason = planned.reason, ?outcome, "step");
+            }
+        }
+        info!(steps = plan.steps.len(), ?took, "plan applied");
+        self.controller
+            .handle(Event::Outcomes(outcomes), self.clock.now());
+        Ok(())
+    }
+
+    /// What sysctls were before us is on disk before they change.
+    fn remember_sysctls(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let mut is_new = false;
+        for planned in &plan.steps {
+            if let Step::SetSysctl { path, .. } = &planned.step
+                && let Ok(before) = uplinkd_kernel::sysctl::read(path)
+            {
+                is_new |= self.state.remember_sysctl(path, &before);
+            }
+        }
+        if is_new { self.state.save() } else { Ok(()) }
+    }
+
+    /// Once objects under earlier reserves are verified to be gone, they are forgotten.
+    fn note_claims(&mut self) -> anyhow::Result<()> {
+        if self.state.reserves != self.controller.claims() {
+            self.state.reserves = self.controller.claims().to_vec();
+            self.state.save()?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, notice: &Notice) {
+        let time = self.clock.unix(self.clock.now());
+        if notice.is_warning() {
+            warn!("{notice}");
+        } else {
+            info!("{notice}");
+        }
+        self.shared
+            .publish(uplinkd_api::Event::of_notice(notice, time));
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Status(reply) => {
+                let status = serve::status(
+                    &self.controller,
+                    &mut self.kernel,
+                    &self.clock,
+                    &self.state.sysctls,
+                );
+                let _ = reply.send(status);
+            }
+            Request::Explain(query, reply) => {
+                let _ = reply.send(serve::explain(&self.controller, &mut self.kernel, query));
+            }
+        }
+    }
+
+    /// Reads the file again; an invalid one changes nothing.
+    fn reload(&mut self) {
+        if let Err(text) = self.try_reload() {
+            self.tell(&Notice::ReloadRefused { text });
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), String> {
+        let path = self.config_path.clone();
+        let loaded = load::read_or_show(&path)
+            .map_err(|_| format!("`uplinkd check {}` says what is wrong", path.display()))?;
+        let chain = |e: anyhow::Error| format!("{e:#}");
+        let config = self.state.config(&loaded.parsed).map_err(chain)?;
+        self.check_machine(&loaded.parsed, &config).map_err(chain)?;
+        if !self.state.reserves.contains(&config.reserve) {
+            self.state.reserves.insert(0, config.reserve.clone());
+        }
+        self.state.save().map_err(chain)?;
+        self.watch =
+            Watch::open(&self.state.reserves, self.kernel.ports()).map_err(|e| e.to_string())?;
+        let names: Vec<_> = config.uplinks.iter().map(|u| u.name.clone()).collect();
+        self.prober.retain(|name| names.contains(name));
+        self.controller
+            .handle(Event::Config(Box::new(config)), self.clock.now());
+        Ok(())
+    }
+
+    fn check_machine(
+        &mut self,
+        parsed: &uplinkd_config::Parsed,
+        config: &uplinkd_model::Config,
+    ) -> anyhow::Result<()> {
+        let features = self.kernel.features();
+        let claims = std::slice::from_ref(&config.reserve);
+        let observed = self.kernel.observe(&look(config, claims, false))?;
+        let problems = machine::problems(parsed, config, &observed, &features);
+        match problems.into_iter().find(|p| p.is_fatal) {
+            Some(problem) => anyhow::bail!("{}", problem.diagnostic.message),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn sleep(wait: Option<std::time::Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,134 @@
+//! What is kept across restarts: the uplinks' numbers, what we claimed in the kernel, and the values
+//! that sysctls had before us. Losing it loses no traffic: numbers are given again by the order in the
+//! file, and `clean` cannot restore what it does not remember.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use uplinkd_config::{Parsed, Slots};
+use uplinkd_model::{Config, Reserve};
+
+/// The memory of the daemon, in one file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    #[serde(skip)]
+    dir: PathBuf,
+    /// The uplinks' lasting numbers.
+    #[serde(default)]
+    pub slots: Slots,
+    /// What we claim, and what earlier configurations claimed that may still be in the kernel.
+    #[serde(default)]
+    pub reserves: Vec<Reserve>,
+    /// Values from before our first change, by path below `/proc/sys`.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+}
+
+impl State {
+    const FILE: &'static str = "state.json";
+
+    /// Reads the memory; an empty one where there is none.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read or is not ours: guessing could claim wrong objects.
+    pub fn load(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(Self::FILE);
+        let mut state = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+                format!(
+                    "{} is damaged; move it away and start again",
+                    path.display()
+                )
+            })?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+        };
+        state.dir = dir.to_owned();
+        Ok(state)
+    }
+
+    /// Writes the memory so that a crash leaves either the old or the new one.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn save(&self) -> anyhow::Result<()> {
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&self.dir)?;
+            let temporary = self.dir.join(".state.json.new");
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            fs::rename(&temporary, self.dir.join(Self::FILE))
+        };
+        write().with_context(|| format!("cannot write {}", self.dir.join(Self::FILE).display()))
+    }
+
+    /// The configuration with each uplink's lasting number; new ones are given and noted, not saved.
+    ///
+    /// # Errors
+    /// When there are more uplinks than the mark has room for, which the file's checks exclude.
+    pub fn config(&mut self, parsed: &Parsed) -> anyhow::Result<Config> {
+        self.slots.allocate(parsed.names(), parsed.slot_max())?;
+        Ok(parsed.to_config(&self.slots))
+    }
+
+    /// Notes the value that a sysctl had before our first change. True where it was not known yet.
+    pub fn remember_sysctl(&mut self, path: &str, value: &str) -> bool {
+        if self.sysctls.contains_key(path) {
+            return false;
+        }
+        self.sysctls.insert(path.to_owned(), value.to_owned());
+        true
+    }
+
+    /// Forgets everything, on disk too.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn forget(self) -> anyhow::Result<()> {
+        match fs::remove_file(self.dir.join(Self::FILE)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(e).context("cannot remove the memory")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_value_of_a_sysctl_is_the_one_that_is_kept() {
+        let mut state = State::default();
+        assert!(state.remember_sysctl("net/ipv4/ip_forward", "0"));
+        assert!(!state.remember_sysctl("net/ipv4/ip_forward", "1"));
+        assert_eq!(state.sysctls["net/ipv4/ip_forward"], "0");
+    }
+
+    #[test]
+    fn memory_survives_a_restart_and_damage_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::load(dir.path()).unwrap();
+        state.remember_sysctl("net/ipv4/ip_forward", "0");
+        state.reserves.push(Reserve::default());
+        state.save().unwrap();
+        let again = State::load(dir.path()).unwrap();
+        assert_eq!(again.sysctls, state.sysctls);
+        assert_eq!(again.reserves, state.reserves);
+        fs::write(dir.path().join(State::FILE), "{").unwrap();
+        assert!(
+            State::load(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("damaged")
+        );
+    }
+}

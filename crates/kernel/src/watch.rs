@@ -1,0 +1,284 @@
+//! Hints that something changed: worth a look, and no more than that.
+//!
+//! A hint carries no truth. Several changes may give one hint, some changes give none (carrier loss
+//! takes nexthops away silently), and after [`Hint::Overrun`] anything may have happened.
+//! Subscribe first, then look, so that nothing falls in between.
+
+use std::{collections::VecDeque, io};
+
+use nix::libc;
+use tokio::io::{Interest, unix::AsyncFd};
+use uplinkd_model::{Reserve, TableId};
+
+use crate::{
+    decode,
+    netlink::{Attributes, Frame, Frames, Protocol, Socket},
+    wire::message,
+};
+
+/// `RTNLGRP_…`: links, addresses, routes and rules of both families, nexthops.
+const ROUTE_GROUPS: [u32; 8] = [1, 5, 9, 7, 11, 8, 19, 32];
+/// `NFNLGRP_NFTABLES`.
+const NFT_GROUP: u32 = 7;
+/// `NFNL_SUBSYS_NFTABLES`, in the upper byte of a message's kind.
+const NFT_SUBSYSTEM: u16 = 10;
+/// `NFT_MSG_NEWGEN`: a transaction has ended; it names no table.
+const NFT_GENERATION: u16 = 15;
+/// Length of `struct nfgenmsg`.
+const NFT_FIXED: usize = 4;
+/// The attribute that names the table, in every message about a table or something in one.
+const NFT_TABLE: u16 = 1;
+/// Datagrams read before other tasks get their turn: a full routing feed must not starve them.
+const DATAGRAMS_AT_ONCE: usize = 64;
+
+/// That something changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// An interface appeared, changed or went.
+    Link {
+        /// Its index.
+        index: u32,
+        /// Its name.
+        name: String,
+        /// It is switched on.
+        admin_up: bool,
+        /// The far end is there.
+        carrier: bool,
+        /// It is no more.
+        gone: bool,
+    },
+    /// Some address.
+    Address,
+    /// A route of ours, in one of our tables, or a default route in the main table.
+    Route,
+    /// Some rule.
+    Rule,
+    /// Some nexthop.
+    Nexthop,
+    /// Our nft table.
+    Nft,
+    /// The kernel had to drop messages: everything must be read again.
+    Overrun,
+}
+
+/// A subscription to changes by others.
+#[derive(Debug)]
+pub struct Watch {
+    route: AsyncFd<Socket>,
+    nft: AsyncFd<Socket>,
+    interest: Filter,
+    pending: VecDeque<Hint>,
+}
+
+/// What is worth a hint.
+#[derive(Debug)]
+struct Filter {
+    reserve: Vec<Reserve>,
+    own_ports: Vec<u32>,
+}
+
+impl Watch {
+    /// Subscribes. Changes made through sockets with `own_ports` give no hints; what our own `nft`
+    /// does has the port of that process and does give one.
+    ///
+    /// # Errors
+    /// When the kernel refuses a subscription, or outside a tokio runtime.
+    pub fn open(reserve: &[Reserve], own_ports: Vec<u32>) -> io::Result<Self> {
+        let subscribe = |protocol, groups: &[u32]| {
+            let socket = Socket::open(protocol)?;
+            groups.iter().try_for_each(|group| socket.join(*group))?;
+            socket.set_non_blocking(true)?;
+            #[expect(
+                deprecated,
+                reason = "its successor is unsafe, for types that lie about their descriptor; \
+                          `Socket` owns the one it names until it is dropped"
+            )]
+            AsyncFd::with_interest(socket, Interest::READABLE)
+        };
+        Ok(Self {
+            route: subscribe(Protocol::Route, &ROUTE_GROUPS)?,
+            nft: subscribe(Protocol::Netfilter, &[NFT_GROUP])?,
+            interest: Filter {
+                reserve: reserve.to_vec(),
+                own_ports,
+            },
+            pending: VecDeque::new(),
+        })
+    }
+
+    /// Waits for the next hint. May be dropped while waiting without losing one.
+    ///
+    /// # Errors
+    /// When a socket breaks, which none is known to do.
+    pub async fn next(&mut self) -> io::Result<Hint> {
+        loop {
+            for _ in 0..DATAGRAMS_AT_ONCE {
+                if let Some(hint) = self.pending.pop_front() {
+                    return Ok(hint);
+                }
+                let Self {
+                    route,
+                    nft,
+                    interest,
+                    pending,
+                } = self;
+                tokio::select! {
+                    ready = route.readable_mut() => {
+                        if let Ok(read) = ready?.try_io(|s| read(s.get_mut(), interest, pending)) {
+                            read?;
+                        }
+                    }
+                    ready = nft.readable_mut() => {
+                        if let Ok(read) = ready?.try_io(|s| read(s.get_mut(), interest, pending)) {
+                            read?;
+                        }
+                    }
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Reads one datagram. One that concerns nobody costs no memory.
+fn read(socket: &mut Socket, interest: &Filter, pending: &mut VecDeque<Hint>) -> io::Result<()> {
+    let datagram = match socket.receive() {
+        Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+            pending.push_back(Hint::Overrun);
+            return Ok(());
+        }
+        other => other?,
+    };
+    for frame in Frames(datagram) {
+        if let Some(hint) = interest.hint(&frame)
+            && !pending.contains(&hint)
+        {
+            pending.push_back(hint);
+        }
+    }
+    Ok(())
+}
+
+impl Filter {
+    fn hint(&self, frame: &Frame<'_>) -> Option<Hint> {
+        // Changes that the kernel makes of its own accord have port zero.
+        if frame.port != 0 && self.own_ports.contains(&frame.port) {
+            return None;
+        }
+        match frame.kind {
+            message::NEW_LINK => link(frame.body, false),
+            message::DELETE_LINK => link(frame.body, true),
+            message::NEW_ADDRESS | message::DELETE_ADDRESS => Some(Hint::Address),
+            message::NEW_ROUTE | message::DELETE_ROUTE => {
+                self.is_route_of_interest(frame.body).then_some(Hint::Route)
+            }
+            message::NEW_RULE | message::DELETE_RULE => Some(Hint::Rule),
+            message::NEW_NEXTHOP | message::DELETE_NEXTHOP => Some(Hint::Nexthop),
+            nft if nft >> 8 == NFT_SUBSYSTEM && nft & 0xff != NFT_GENERATION => {
+                self.is_our_table(frame.body).then_some(Hint::Nft)
+            }
+            _ => None,
+        }
+    }
+
+    fn is_route_of_interest(&self, body: &[u8]) -> bool {
+        decode::route_outline(body).is_some_and(|route| {
+            let is_default = route.prefix_length == 0 && route.table == TableId::MAIN;
+            let ours = |r: &Reserve| r.proto == route.proto || r.has_table(route.table);
+            is_default || self.reserve.iter().any(ours)
+        })
+    }
+
+    fn is_our_table(&self, body: &[u8]) -> bool {
+        let attributes = Attributes(body.get(NFT_FIXED..).unwrap_or(&[]));
+        let is_ours = |name: &[u8]| {
+            let name = name.strip_suffix(&[0]).unwrap_or(name);
+            self.reserve.iter().any(|r| r.nft_table.as_bytes() == name)
+        };
+        attributes
+            .into_iter()
+            .any(|(kind, value)| kind == NFT_TABLE && is_ours(value))
+    }
+}
+
+fn link(body: &[u8], gone: bool) -> Option<Hint> {
+    let link = decode::link(body)?;
+    Some(Hint::Link {
+        index: link.device.index,
+        name: link.device.name,
+        admin_up: link.admin_up,
+        carrier: link.carrier,
+        gone,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::netlink::{Message, put};
+
+    fn filter() -> Filter {
+        Filter {
+            reserve: vec![Reserve::default()],
+            own_ports: vec![4711],
+        }
+    }
+
+    fn route(table: u32, proto: u8, prefix_length: u8) -> Vec<u8> {
+        let fixed = [2, prefix_length, 0, 0, 0, proto, 0, 1, 0, 0, 0, 0];
+        Message::new(0, 0, &fixed).u32(15, table).body().to_vec()
+    }
+
+    fn hint(kind: u16, port: u32, body: &[u8]) -> Option<Hint> {
+        filter().hint(&Frame {
+            kind,
+            flags: 0,
+            sequence: 0,
+            port,
+            body,
+        })
+    }
+
+    #[test]
+    fn routes_count_by_protocol_by_table_or_as_default() {
+        for (table, proto, prefix_length) in [(9, 177, 24), (7001, 4, 24), (254, 16, 0)] {
+            let body = route(table, proto, prefix_length);
+            assert_eq!(hint(message::NEW_ROUTE, 0, &body), Some(Hint::Route));
+        }
+        for (table, proto, prefix_length) in [(254, 4, 24), (6999, 4, 24), (100, 16, 0)] {
+            let body = route(table, proto, prefix_length);
+            assert_eq!(hint(message::DELETE_ROUTE, 0, &body), None);
+        }
+    }
+
+    #[test]
+    fn our_own_steps_do_not_echo() {
+        let body = route(7001, 177, 0);
+        assert_eq!(hint(message::NEW_ROUTE, 4711, &body), None);
+        assert_eq!(hint(message::NEW_ROUTE, 4712, &body), Some(Hint::Route));
+    }
+
+    #[test]
+    fn nft_counts_only_in_our_table() {
+        let body = |name: &[u8]| {
+            let mut body = vec![1, 0, 0, 0];
+            put(&mut body, NFT_TABLE, name);
+            body
+        };
+        assert_eq!(hint(10 << 8, 0, &body(b"uplinkd\0")), Some(Hint::Nft));
+        assert_eq!(hint(10 << 8, 0, &body(b"uplinkd2\0")), None);
+        assert_eq!(hint(10 << 8 | NFT_GENERATION, 0, &body(b"uplinkd\0")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(
+            kind in any::<u16>(),
+            body in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let _ = hint(kind, 0, &body);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The crate against the running kernel, in private network namespaces, with `ip`, `nft` and
+//! `conntrack` as oracles. Kernel quirks that the simulator imitates are asserted in `quirks`.
+
+mod common;
+mod execute;
+mod nft;
+mod observe;
+mod packets;
+mod quirks;
+mod watch;

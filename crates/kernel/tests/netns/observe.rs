@@ -1,0 +1,183 @@
+//! What a look shows, and what it costs beside many routes of others.
+
+use std::{fmt::Write as _, fs, time::Instant};
+
+use uplinkd_kernel::{Kernel, Look};
+use uplinkd_model::{Family, RouteVia, TableId, kernel_state::ForeignDefault};
+
+use crate::common::{device, in_netns, look, observe, sh, veth};
+
+#[test]
+fn links_show_their_state_and_the_addresses_that_can_be_used() {
+    in_netns(|| {
+        veth(
+            "wan1",
+            &["192.0.2.9/24", "169.254.7.7/16", "2001:db8::9/64"],
+        );
+        sh("ip link add off type veth peer name ppp");
+        sh("ip link set off up");
+        sh("ip addr add 192.0.2.50 peer 198.51.100.1/32 dev ppp");
+        sh("ip link set ppp up");
+        sh("ip link set wan1-far down");
+        sh("ip link add lan type bridge");
+        let seen = observe(&mut Kernel::open().unwrap());
+        let wan = seen.link("wan1").unwrap();
+        assert!(wan.admin_up && !wan.carrier);
+        let addresses: Vec<_> = wan.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["192.0.2.9/24", "2001:db8::9/64"]);
+        assert!(!seen.link("lan").unwrap().admin_up);
+        let ppp = seen.link("ppp").unwrap();
+        assert_eq!(ppp.addresses, ["192.0.2.50/32".parse().unwrap()]);
+        assert!(ppp.admin_up && ppp.carrier);
+    });
+}
+
+fn look_for(interfaces: &[&str]) -> Look {
+    Look {
+        uplink_interfaces: interfaces.iter().map(|i| (*i).to_owned()).collect(),
+        ..look()
+    }
+}
+
+#[test]
+fn default_routes_of_others_are_found_however_they_are_made() {
+    in_netns(|| {
+        veth("wan1", &["192.0.2.9/24", "2001:db8:1::9/64"]);
+        veth("wan2", &["198.51.100.9/24", "2001:db8:2::9/64"]);
+        veth("lan", &["10.0.0.1/24"]);
+        for line in [
+            "ip route add default via 192.0.2.1 dev wan1 metric 5 proto dhcp",
+            "ip nexthop add id 5 via 192.0.2.2 dev wan1",
+            "ip nexthop add id 6 via 198.51.100.2 dev wan2",
+            "ip nexthop add id 7 group 5/6",
+            "ip route add default nhid 5 metric 6",
+            "ip route add default nhid 7 metric 7",
+            "ip route add default metric 8 nexthop via 192.0.2.3 dev wan1 nexthop via 198.51.100.3 dev wan2",
+            "ip route add default dev wan2 metric 9",
+            "ip -6 route add default via 2001:db8:1::1 dev wan1 metric 10",
+            "ip -4 route add default via inet6 fe80::5 dev wan2 metric 11",
+            // Not of interest: ours, elsewhere, by another interface, not a default.
+            "ip route add default via 192.0.2.4 dev wan1 metric 20 proto 177",
+            "ip route add default via 192.0.2.4 dev wan1 table 100",
+            "ip route add default via 10.0.0.2 dev lan metric 21",
+            "ip route add 203.0.113.0/24 via 192.0.2.4 dev wan1",
+        ] {
+            sh(line);
+        }
+        let (wan1, wan2) = (device("wan1").index, device("wan2").index);
+        let expected = [
+            (wan1, Some("192.0.2.1"), 5),
+            (wan1, Some("192.0.2.2"), 6),
+            (wan1, Some("192.0.2.2"), 7),
+            (wan2, Some("198.51.100.2"), 7),
+            (wan1, Some("192.0.2.3"), 8),
+            (wan2, Some("198.51.100.3"), 8),
+            (wan2, None, 9),
+            (wan1, Some("2001:db8:1::1"), 10),
+            (wan2, Some("fe80::5"), 11),
+        ];
+        for compat in ["1", "0"] {
+            fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", compat).unwrap();
+            let look = look_for(&["wan1", "wan2"]);
+            let mut found = Kernel::open()
+                .unwrap()
+                .observe(&look)
+                .unwrap()
+                .foreign_defaults;
+            found.sort_by_key(|d| (d.metric, d.ifindex));
+            let expected = expected.map(|(ifindex, gateway, metric)| ForeignDefault {
+                ifindex,
+                gateway: gateway.map(|g| g.parse().unwrap()),
+                family: if metric == 10 { Family::V6 } else { Family::V4 },
+                table: TableId::MAIN,
+                metric,
+            });
+            assert_eq!(found, expected);
+        }
+    });
+}
+
+#[test]
+fn routes_count_by_protocol_and_by_table() {
+    in_netns(|| {
+        veth("wan1", &["192.0.2.9/24", "2001:db8::9/64"]);
+        for family in ["-4", "-6"] {
+            let net = if family == "-4" {
+                "203.0.113.0/24"
+            } else {
+                "2001:db8:9::/48"
+            };
+            let places = [
+                "table 9 proto 177",
+                "table 7001",
+                "table 7500 proto 4",
+                "table 9",
+            ];
+            for (metric, place) in (1..).zip(places) {
+                sh(&format!(
+                    "ip {family} route add {net} dev wan1 {place} metric {metric}"
+                ));
+            }
+            // Nothing of ours is in table 7500, but a rule leads there.
+            sh(&format!("ip {family} rule add pref 5000 lookup 7500"));
+        }
+        let seen = observe(&mut Kernel::open().unwrap());
+        let tables: Vec<_> = seen.routes.iter().map(|r| (r.table.0, r.proto.0)).collect();
+        assert_eq!(
+            tables,
+            [
+                (9, 177),
+                (9, 177),
+                (7001, 3),
+                (7001, 3),
+                (7500, 4),
+                (7500, 4)
+            ]
+        );
+        assert!(
+            seen.routes
+                .iter()
+                .all(|r| matches!(r.via, RouteVia::Device { .. }))
+        );
+    });
+}
+
+#[test]
+fn a_look_stays_cheap_beside_100_000_routes_of_others() {
+    in_netns(|| {
+        veth("wan1", &["192.0.2.9/24"]);
+        veth("lan", &["10.0.0.1/24"]);
+        sh("ip route add default via 192.0.2.1 dev wan1");
+        let dir = tempfile::tempdir().unwrap();
+        let cost = |device: &str, gateway: &str, first: u32| {
+            let mut batch = String::new();
+            for n in first..first + 100_000 {
+                let (a, b, c) = (n >> 16 & 255, n >> 8 & 255, n & 255);
+                writeln!(
+                    batch,
+                    "route add {}.{a}.{b}.{c}/32 via {gateway} dev {device}",
+                    20
+                )
+                .unwrap();
+            }
+            let file = dir.path().join("batch");
+            fs::write(&file, batch).unwrap();
+            sh(&format!("ip -batch {}", file.display()));
+            let mut kernel = Kernel::open().unwrap();
+            let start = Instant::now();
+            let seen = kernel.observe(&look_for(&["wan1"])).unwrap();
+            assert_eq!(seen.foreign_defaults.len(), 1);
+            start.elapsed()
+        };
+        let start = Instant::now();
+        let mut kernel = Kernel::open().unwrap();
+        kernel.observe(&look_for(&["wan1"])).unwrap();
+        let empty = start.elapsed();
+        let by_lan = cost("lan", "10.0.0.2", 0);
+        let by_uplink = cost("wan1", "192.0.2.1", 200_000);
+        println!(
+            "a look: {empty:?}; beside 100,000 routes: {by_lan:?}; by the uplink: {by_uplink:?}"
+        );
+        assert!(by_lan.as_millis() < 1000 && by_uplink.as_millis() < 3000);
+    });
+}

@@ -1,0 +1,241 @@
+//! All sockets of all uplinks, and the one place where probes leave and replies come in.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::IpAddr,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use nix::{errno::Errno, net::if_::if_nametoindex};
+use uplinkd_model::{Family, UplinkName};
+
+use crate::socket::{Binding, EchoSocket};
+
+/// One question to one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Comes back in the [`Reply`]; the caller keeps it unique.
+    pub id: u64,
+    /// On whose behalf. All targets of an uplink and family share a socket.
+    pub uplink: UplinkName,
+    /// The interface that the question leaves by, and the answer must come in by.
+    pub device: String,
+    /// The packet mark, which brings the question to the uplink's routing table.
+    pub mark: Option<u32>,
+    /// Who is asked.
+    pub target: IpAddr,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The probe's.
+    pub id: u64,
+    /// How long it took, by the kernel's receive stamp.
+    pub rtt: Duration,
+}
+
+/// Why a probe could not leave. To the caller that is a loss with a reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// There is no such interface now.
+    #[error("cannot probe {target}: there is no interface {device}")]
+    NoDevice {
+        /// The name asked for.
+        device: String,
+        /// Who was to be asked.
+        target: IpAddr,
+    },
+    /// No socket could be had: a missing capability, or too many open files.
+    #[error("cannot open an ICMP socket on {device}: {}", describe(*.errno))]
+    Open {
+        /// The interface.
+        device: String,
+        /// The error number.
+        errno: i32,
+    },
+    /// The kernel did not take the packet: no route, interface down, barred by a filter.
+    #[error("cannot send an echo request to {target} by {device}: {}", describe(*.errno))]
+    Send {
+        /// Who was to be asked.
+        target: IpAddr,
+        /// The interface.
+        device: String,
+        /// The error number.
+        errno: i32,
+    },
+}
+
+impl SendError {
+    /// The kernel's error number (`ENODEV` for an interface that is not there).
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NoDevice { .. } => Errno::ENODEV as i32,
+            Self::Open { errno, .. } | Self::Send { errno, .. } => *errno,
+        }
+    }
+}
+
+/// Sends echo requests and collects the answers: one socket for each uplink and family.
+///
+/// Needs CAP_NET_RAW, or a group in `net.ipv4.ping_group_range` and CAP_NET_ADMIN for the mark.
+#[derive(Debug, Default)]
+pub struct Prober {
+    sockets: BTreeMap<(UplinkName, Family), EchoSocket>,
+    /// A keyed hash over a counter: nobody who sees some tokens can tell the next one.
+    key: RandomState,
+    counter: u64,
+}
+
+impl Prober {
+    /// A prober without sockets; they are opened as probes need them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends one probe. Never waits.
+    ///
+    /// A socket is opened where there is none yet, or the interface, its index or the mark is
+    /// another one than before; answers to probes of the old socket are then lost. Must be called
+    /// inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`SendError`] where the packet did not leave. The next probe may work again without more
+    /// ado: there is nothing to repair from outside.
+    pub fn send(&mut self, probe: Probe) -> Result<(), SendError> {
+        let Probe {
+            id,
+            uplink,
+            device,
+            mark,
+            target,
+        } = probe;
+        let key = (uplink, Family::of(target));
+        let mut error = match self.try_send(&key, &device, mark, target, id) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if error.errno() == Errno::ENODEV as i32 || error.errno() == Errno::ENXIO as i32 {
+            // The interface went between our look at its index and the send. Where another one
+            // took its name, a new socket on that one works at once.
+            self.sockets.remove(&key);
+            match self.try_send(&key, &device, mark, target, id) {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
+    }
+
+    /// Waits until at least one answer is there. Nothing is lost when the wait is given up.
+    ///
+    /// Waits for ever while no socket is open.
+    pub async fn replies(&mut self) -> Vec<Reply> {
+        poll_fn(|cx| self.poll_replies(cx)).await
+    }
+
+    /// The answers that are there now, without waiting. To be called before a probe is declared
+    /// lost, since its answer may be waiting while the caller was busy.
+    pub fn drain(&mut self) -> Vec<Reply> {
+        let mut found = Vec::new();
+        for socket in self.sockets.values_mut() {
+            socket.drain(&mut found);
+        }
+        found
+    }
+
+    /// Closes the sockets of uplinks that are gone.
+    pub fn retain(&mut self, keep: impl Fn(&UplinkName) -> bool) {
+        self.sockets.retain(|(uplink, _), _| keep(uplink));
+    }
+
+    fn try_send(
+        &mut self,
+        key: &(UplinkName, Family),
+        device: &str,
+        mark: Option<u32>,
+        target: IpAddr,
+        id: u64,
+    ) -> Result<(), SendError> {
+        let Ok(ifindex) = if_nametoindex(device) else {
+            self.sockets.remove(key);
+            return Err(SendError::NoDevice {
+                device: device.to_owned(),
+                target,
+            });
+        };
+        let binding = Binding {
+            family: key.1,
+            device: device.to_owned(),
+            ifindex,
+            mark,
+        };
+        let token = self.random();
+        let socket = self.socket(key, binding)?;
+        socket
+            .send(id, target, token)
+            .map_err(|error| SendError::Send {
+                target,
+                device: device.to_owned(),
+                errno: errno_of(&error),
+            })
+    }
+
+    fn socket(
+        &mut self,
+        key: &(UplinkName, Family),
+        binding: Binding,
+    ) -> Result<&mut EchoSocket, SendError> {
+        let fits = |socket: &EchoSocket| socket.binding == binding && !socket.is_broken();
+        let socket = match self.sockets.remove(key).filter(fits) {
+            Some(socket) => socket,
+            None => {
+                let ident = self.random_ident();
+                let device = binding.device.clone();
+                EchoSocket::open(binding, ident).map_err(|error| SendError::Open {
+                    device,
+                    errno: errno_of(&error),
+                })?
+            }
+        };
+        Ok(self.sockets.entry(key.clone()).or_insert(socket))
+    }
+
+    fn poll_replies(&mut self, cx: &mut Context<'_>) -> Poll<Vec<Reply>> {
+        let mut found = Vec::new();
+        let mut has_more = false;
+        for socket in self.sockets.values_mut() {
+            has_more |= socket.poll(cx, &mut found);
+        }
+        if !found.is_empty() {
+            return Poll::Ready(found);
+        }
+        if has_more {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn random(&mut self) -> u64 {
+        self.counter += 1;
+        self.key.hash_one(self.counter)
+    }
+
+    fn random_ident(&mut self) -> u16 {
+        let [high, low, ..] = self.random().to_be_bytes();
+        u16::from_be_bytes([high, low])
+    }
+}
+
+fn errno_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(0)
+}
+
+fn describe(errno: i32) -> String {
+    let errno = Errno::from_raw(errno);
+    format!("{} ({errno:?})", errno.desc())
+}

@@ -1,0 +1,95 @@
+//! What the daemon's loop and the server hold together.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+use uplinkd_api::{ApiError, Event, Events, Explain, ExplainQuery, Status};
+
+use crate::log::Log;
+
+/// Questions waiting for the daemon's loop. When full, further ones are refused with 503: the loop
+/// is stuck, or somebody asks faster than anybody reads.
+const REQUESTS_MAX: usize = 16;
+/// Events that a follower may be behind. Whoever is further behind gets a `resync` instead.
+const BEHIND_MAX: usize = 256;
+
+/// A question to the daemon's loop. Dropping the sender answers with "the daemon is stopping".
+#[derive(Debug)]
+pub enum Request {
+    /// How things are.
+    Status(oneshot::Sender<Status>),
+    /// Where a connection would go.
+    Explain(ExplainQuery, oneshot::Sender<Result<Explain, ApiError>>),
+}
+
+/// The server's side of the daemon. Clones are the same thing.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Mutex<Log>,
+    live: broadcast::Sender<Event>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Shared {
+    /// An empty event log, and the queue that the daemon's loop answers.
+    ///
+    /// The first event gets the id `first_id`: give the unix second of the start, so that ids go on
+    /// increasing from one run of the daemon to the next.
+    pub fn new(first_id: u64) -> (Self, mpsc::Receiver<Request>) {
+        let (requests, queue) = mpsc::channel(REQUESTS_MAX);
+        let inner = Inner {
+            log: Mutex::new(Log::starting_at(first_id)),
+            live: broadcast::Sender::new(BEHIND_MAX),
+            requests,
+        };
+        let shared = Self {
+            inner: Arc::new(inner),
+        };
+        (shared, queue)
+    }
+
+    /// Gives an event its id, remembers it and tells all followers. Never waits for them.
+    pub fn publish(&self, event: Event) -> u64 {
+        // Told while the log is locked, so that a follower who begins now neither misses it nor
+        // gets it twice.
+        let mut log = self.log();
+        let event = log.push(event);
+        let id = event.id;
+        // An error says that nobody follows.
+        let _ = self.inner.live.send(event);
+        id
+    }
+
+    /// The events that are remembered.
+    pub(crate) fn events(&self, since: Option<u64>) -> Events {
+        self.log().after(since)
+    }
+
+    /// What came after an id (nothing without one), and all that comes from now on.
+    pub(crate) fn follow(&self, since: Option<u64>) -> (Events, broadcast::Receiver<Event>) {
+        let log = self.log();
+        let past = match since {
+            Some(_) => log.after(since),
+            None => Events::default(),
+        };
+        (past, self.inner.live.subscribe())
+    }
+
+    /// Asks the daemon's loop; false where its queue is full or it is gone.
+    pub(crate) fn ask(&self, request: Request) -> bool {
+        self.inner.requests.try_send(request).is_ok()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        // A log is whole after every line of its code, so a panic elsewhere does not spoil it.
+        self.inner
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

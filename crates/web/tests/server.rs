@@ -1,0 +1,320 @@
+//! The server and the client of `uplinkd-api`, talking over a real socket.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests too")]
+
+use std::{ops::ControlFlow, path::PathBuf, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::mpsc,
+};
+use uplinkd_api::{
+    ApiError, Client, ClientError, Decision, DecisionKind, Event, Explain, ExplainQuery, Followed,
+    Level, ReserveStatus, State, Status,
+};
+use uplinkd_web::{EVENTS_MAX, Request, Shared, bind, serve};
+
+#[tokio::test]
+async fn status_and_explain_are_answered_by_the_loop() {
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    let status = daemon.client.status().await.unwrap();
+    assert_eq!(status, a_status());
+    let query = ExplainQuery {
+        if_down: vec!["isp1".to_owned()],
+        ..ExplainQuery::to("1.1.1.1".parse().unwrap())
+    };
+    let explain = daemon.client.explain(&query).await.unwrap();
+    assert_eq!(explain.query, query);
+    let refused = daemon
+        .client
+        .explain(&ExplainQuery::to("::1".parse().unwrap()))
+        .await
+        .unwrap_err();
+    assert!(!refused.is_unreachable());
+    assert!(
+        matches!(&refused, ClientError::Refused { status: 400, source } if source.message == "no v6"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stuck_loop_is_told_apart_from_a_daemon_that_is_gone() {
+    let mut daemon = Daemon::start();
+    let shared = daemon.shared.clone();
+    // The loop takes the question and drops it.
+    let mut queue = daemon.queue.take().unwrap();
+    tokio::spawn(async move { while queue.recv().await.is_some() {} });
+    let error = daemon.client.status().await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::Refused { status: 503, .. }),
+        "{error:?}"
+    );
+    drop(shared);
+
+    let nobody = Client::new(daemon.path.with_file_name("nobody.sock"));
+    let error = nobody.status().await.unwrap_err();
+    assert!(error.is_unreachable());
+    assert!(error.to_string().contains("nobody.sock"), "{error}");
+    assert!(error.hint().unwrap().contains("--runtime-dir"));
+}
+
+#[tokio::test]
+async fn events_are_told_once_and_in_order_to_whoever_follows() {
+    let daemon = Daemon::start();
+    for number in 0..5 {
+        daemon.publish(number);
+    }
+    let all = daemon.client.events(None).await.unwrap();
+    assert_eq!(all.events.len(), 5);
+    assert_eq!(all.events[0].id, FIRST_ID);
+    let late = daemon.client.events(Some(FIRST_ID + 3)).await.unwrap();
+    assert_eq!(late.events.len(), 1);
+    assert!(!late.incomplete);
+
+    let mut ids = Vec::new();
+    daemon
+        .client
+        .follow_events(Some(FIRST_ID + 2), |followed| {
+            match followed {
+                // The stream is open: what happens now must arrive after what was there.
+                Followed::Connected => (5..8).for_each(|number| daemon.publish(number)),
+                Followed::Event(event) => ids.push(event.id - FIRST_ID),
+                Followed::Resync => panic!("nothing was missed"),
+            }
+            if ids.len() == 5 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!(ids, [3, 4, 5, 6, 7]);
+}
+
+#[tokio::test]
+async fn whoever_is_too_far_behind_is_told_to_look_again() {
+    let daemon = Daemon::start();
+    for number in 0..EVENTS_MAX as u64 + 10 {
+        daemon.publish(number);
+    }
+    let mut first = None;
+    daemon
+        .client
+        .follow_events(Some(FIRST_ID), |followed| match followed {
+            Followed::Connected => ControlFlow::Continue(()),
+            other @ (Followed::Event(_) | Followed::Resync) => {
+                first = Some(other);
+                ControlFlow::Break(())
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!(first, Some(Followed::Resync));
+
+    // One that stops reading while a lot happens.
+    let mut seen = Vec::new();
+    let mut has_flooded = false;
+    daemon
+        .client
+        .follow_events(None, |followed| {
+            if !has_flooded {
+                has_flooded = true;
+                (0..2000).for_each(|number| daemon.publish(number));
+            }
+            let is_resync = followed == Followed::Resync;
+            seen.push(followed);
+            if is_resync {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!(seen.last(), Some(&Followed::Resync));
+}
+
+#[tokio::test]
+async fn stopping_ends_streams_too() {
+    let daemon = Daemon::start();
+    let stop = daemon.stop.clone();
+    let ended = daemon
+        .client
+        .follow_events(None, |followed| {
+            assert_eq!(followed, Followed::Connected);
+            stop.try_send(()).unwrap();
+            ControlFlow::Continue(())
+        })
+        .await
+        .unwrap_err();
+    assert!(matches!(ended, ClientError::Broken { .. }), "{ended:?}");
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_with_an_explanation() {
+    let daemon = Daemon::start();
+    for (request, status, word) in [
+        (
+            "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+            404,
+            "no such path",
+        ),
+        (
+            "POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+            405,
+            "read-only",
+        ),
+        (
+            "GET /v1/events?since=x HTTP/1.1\r\nHost: x\r\n\r\n",
+            400,
+            "id of an event",
+        ),
+        (
+            "GET /v1/explain HTTP/1.1\r\nHost: x\r\n\r\n",
+            400,
+            "`to` is missing",
+        ),
+        ("rubbish\r\n\r\n", 400, ""),
+    ] {
+        let answer = daemon.raw(request.as_bytes()).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{request}: {answer}"
+        );
+        assert!(answer.contains(word), "{request}: {answer}");
+    }
+    let long = format!(
+        "GET /v1/status HTTP/1.1\r\nHost: {}\r\n\r\n",
+        "x".repeat(20_000)
+    );
+    let answer = daemon.raw(long.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn silent_clients_are_cut_off_and_too_many_are_turned_away() {
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(UnixStream::connect(&daemon.path).await.unwrap());
+    }
+    let turned_away = daemon.client.status().await.unwrap_err();
+    assert!(turned_away.is_unreachable(), "{turned_away:?}");
+    let mut end = Vec::new();
+    for stream in &mut silent {
+        // The head of a request takes them too long.
+        tokio::time::timeout(Duration::from_secs(8), stream.read_to_end(&mut end))
+            .await
+            .expect("cut off")
+            .ok();
+    }
+    daemon.client.status().await.unwrap();
+}
+
+const FIRST_ID: u64 = 1000;
+
+struct Daemon {
+    path: PathBuf,
+    client: Client,
+    shared: Shared,
+    queue: Option<mpsc::Receiver<Request>>,
+    stop: mpsc::Sender<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = uplinkd_api::socket_path(directory.path());
+        let (shared, queue) = Shared::new(FIRST_ID);
+        let (stop, mut stopped) = mpsc::channel(1);
+        let listener = bind(&path).unwrap();
+        let serving = shared.clone();
+        tokio::spawn(serve(listener, serving, async move {
+            stopped.recv().await;
+        }));
+        Self {
+            client: Client::new(&path),
+            path,
+            shared,
+            queue: Some(queue),
+            stop,
+            _directory: directory,
+        }
+    }
+
+    /// Stands in for the daemon's loop.
+    fn answer_all(&mut self) {
+        tokio::spawn(answer(self.queue.take().unwrap()));
+    }
+
+    fn publish(&self, number: u64) {
+        self.shared.publish(Event {
+            id: 0,
+            time: 0.0,
+            level: Level::Info,
+            kind: "test".to_owned(),
+            text: format!("number {number} {}", "x".repeat(300)),
+            detail: serde_json::Value::Null,
+        });
+    }
+
+    async fn raw(&self, request: &[u8]) -> String {
+        let mut stream = UnixStream::connect(&self.path).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        // The server may close before it has read a request that is too long.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+async fn answer(mut queue: mpsc::Receiver<Request>) {
+    while let Some(request) = queue.recv().await {
+        match request {
+            Request::Status(answer) => answer.send(a_status()).unwrap(),
+            Request::Explain(query, answer) if query.to.is_ipv6() => {
+                answer.send(Err(ApiError::new("no v6"))).unwrap();
+            }
+            Request::Explain(query, answer) => answer.send(Ok(an_explanation(query))).unwrap(),
+        }
+    }
+}
+
+fn an_explanation(query: ExplainQuery) -> Explain {
+    Explain {
+        query,
+        steps: Vec::new(),
+        decision: Decision {
+            kind: DecisionKind::Main,
+            table: Some(254),
+            group: None,
+            uplinks: Vec::new(),
+            last_resort: false,
+        },
+        kernel_says: None,
+        text: "by main".to_owned(),
+    }
+}
+
+fn a_status() -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 1,
+        started: 1.0,
+        time: 2.5,
+        state: State::Starting,
+        since: 1.0,
+        summary: "just started".to_owned(),
+        settled: false,
+        last_problem: None,
+        uplinks: Vec::new(),
+        groups: Vec::new(),
+        sysctls: Vec::new(),
+        reserve: ReserveStatus::from(&uplinkd_model::Reserve::default()),
+    }
+}
