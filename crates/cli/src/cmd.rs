@@ -1,0 +1,22 @@
+//! The commands.
+
+mod events;
+mod explain;
+mod status;
+
+use uplinkd_api::{Client, socket_path};
+
+use crate::{
+    args::{Args, Command},
+    exit::Exit,
+};
+
+/// Does what the command line says.
+pub(crate) async fn run(args: Args) -> Exit {
+    let client = Client::new(socket_path(&args.place.runtime_dir));
+    match args.command {
+        Command::Status(args) => status::run(&client, &args).await,
+        Command::Events(args) => events::run(&client, &args).await,
+        Command::Explain(args) => explain::run(&client, &args).await,
+    }
+}

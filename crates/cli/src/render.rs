@@ -1,0 +1,10 @@
+//! Answers into text. Pure: what is shown depends on nothing but the answer.
+//!
+//! Text may hold colour; whoever writes it takes that out where it is not wanted. Colour only
+//! repeats what the words say.
+
+pub(crate) mod event;
+pub(crate) mod explain;
+pub(crate) mod json;
+pub(crate) mod status;
+pub(crate) mod words;

@@ -1,0 +1,224 @@
+//! The program itself against a real server: exit codes, streams, closed pipes.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests too")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use uplinkd_api::{
+    Decision, DecisionKind, Event, Explain, Level, ReserveStatus, State, Status, socket_path,
+};
+use uplinkd_web::{Request, Shared, bind, serve};
+
+#[test]
+fn exit_codes_answer_the_question() {
+    for (state, code) in [
+        (State::Up, 0),
+        (State::Degraded, 0),
+        (State::Starting, 0),
+        (State::Down, 1),
+    ] {
+        let daemon = Daemon::start(state);
+        let output = daemon.ctl("status");
+        assert_eq!(output.status.code(), Some(code), "{state:?}: {output:?}");
+        assert!(!output.stdout.contains(&0x1b), "colour in a pipe");
+        let json = daemon.ctl("status --json");
+        assert_eq!(json.status.code(), Some(code));
+        let read: Status = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(read.state, state);
+    }
+    let daemon = Daemon::start(State::Up);
+    assert_eq!(daemon.ctl("explain --to 1.1.1.1").status.code(), Some(0));
+    assert_eq!(daemon.ctl("explain --to 9.9.9.9").status.code(), Some(1));
+    assert_eq!(daemon.ctl("explain --to nowhere").status.code(), Some(2));
+    let mixed = daemon.ctl("explain --to 1.1.1.1 --from ::1");
+    assert_eq!(mixed.status.code(), Some(2), "{mixed:?}");
+    assert_eq!(daemon.ctl("").status.code(), Some(2));
+    assert_eq!(daemon.ctl("--help").status.code(), Some(0));
+}
+
+#[test]
+fn a_missing_daemon_is_named_with_a_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    for command in [
+        "status",
+        "events",
+        "events --follow",
+        "explain --to 1.1.1.1",
+    ] {
+        let output = ctl(directory.path(), command).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{command}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("uplinkd.sock"), "{said}");
+        assert!(said.contains("hint: is `uplinkd run` running?"), "{said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let daemon = Daemon::start(State::Down);
+    for number in 0..900 {
+        daemon.publish(number);
+    }
+    for command in [
+        "status",
+        "status --watch",
+        "events",
+        "events --follow --json",
+    ] {
+        let mut child = ctl(daemon.directory.path(), command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.code().is_some(), "{command}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("panicked"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn following_goes_on_where_the_list_ends() {
+    let daemon = Daemon::start(State::Up);
+    daemon.publish(0);
+    daemon.publish(1);
+    let mut child = ctl(daemon.directory.path(), "events --follow --json")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let line = lines.next().unwrap().unwrap();
+        serde_json::from_str::<Event>(&line).unwrap().text
+    };
+    assert_eq!(
+        (next(), next()),
+        ("event 0".to_owned(), "event 1".to_owned())
+    );
+    daemon.publish(2);
+    assert_eq!(next(), "event 2");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let since = daemon.ctl("events --since 1001");
+    let shown = String::from_utf8(since.stdout).unwrap();
+    assert!(shown.ends_with("info  event 2\n"), "{shown}");
+    assert_eq!(shown.lines().count(), 1);
+}
+
+fn ctl(runtime_dir: &Path, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uplinkctl"));
+    command
+        .env("UPLINKD_RUNTIME_DIR", runtime_dir)
+        .args(words.split_whitespace());
+    command
+}
+
+/// A server on a thread of its own, with a loop that always says the same.
+struct Daemon {
+    directory: tempfile::TempDir,
+    shared: Shared,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Daemon {
+    fn start(state: State) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = socket_path(directory.path());
+        let (tell, told) = mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                let (shared, mut queue) = Shared::new(1000);
+                let listener = bind(&path).unwrap();
+                tell.send(shared.clone()).unwrap();
+                tokio::spawn(async move {
+                    while let Some(request) = queue.recv().await {
+                        answer(request, state);
+                    }
+                });
+                serve(listener, shared, async {
+                    let _ = stopped.await;
+                })
+                .await;
+            });
+        });
+        Self {
+            directory,
+            shared: told.recv().unwrap(),
+            _stop: stop,
+        }
+    }
+
+    fn publish(&self, number: usize) {
+        self.shared.publish(Event {
+            id: 0,
+            time: 0.0,
+            level: Level::Info,
+            kind: "test".to_owned(),
+            text: format!("event {number}"),
+            detail: serde_json::Value::Null,
+        });
+    }
+
+    fn ctl(&self, words: &str) -> Output {
+        ctl(self.directory.path(), words).output().unwrap()
+    }
+}
+
+fn answer(request: Request, state: State) {
+    // Whoever asked may be gone.
+    match request {
+        Request::Status(answer) => drop(answer.send(a_status(state))),
+        Request::Explain(query, answer) => {
+            let kind = if query.to.to_string() == "9.9.9.9" {
+                DecisionKind::Unreachable
+            } else {
+                DecisionKind::Main
+            };
+            let explain = Explain {
+                query,
+                steps: Vec::new(),
+                decision: Decision {
+                    kind,
+                    table: None,
+                    group: None,
+                    uplinks: Vec::new(),
+                    last_resort: false,
+                },
+                kernel_says: None,
+                text: "so it is".to_owned(),
+            };
+            drop(answer.send(Ok(explain)));
+        }
+    }
+}
+
+fn a_status(state: State) -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 1,
+        started: 1.0,
+        time: 2.5,
+        state,
+        since: 1.0,
+        summary: "for no reason".to_owned(),
+        settled: true,
+        last_problem: None,
+        uplinks: Vec::new(),
+        groups: Vec::new(),
+        sysctls: Vec::new(),
+        reserve: ReserveStatus::from(&uplinkd_model::Reserve::default()),
+    }
+}
