@@ -8,6 +8,7 @@
 //! length does not depend on the number of groups. Everything else is settled by comparing the whole
 //! desired state with a fresh look, until a look shows no difference.
 
+mod reload;
 mod settle;
 mod view;
 
@@ -41,6 +42,8 @@ pub struct Controller {
     schedule: Schedule,
     observed: Option<Observed>,
     service: Service,
+    /// Marks of uplinks that the file no longer has, whose connections must be released.
+    departed: Vec<Mark>,
     settle: Settle,
     actions: VecDeque<Action>,
 }
@@ -95,6 +98,7 @@ impl Controller {
             schedule: Schedule::default(),
             observed: None,
             service: Service::default(),
+            departed: Vec::new(),
             settle: Settle::default(),
             actions: VecDeque::new(),
         };
@@ -482,49 +486,5 @@ impl Controller {
                 self.look_soon(now, false)
             }
         }
-    }
-
-    /// A new configuration: uplinks that keep name and interface keep what is known of them.
-    fn take_config(&mut self, config: Config, now: Time) {
-        let old = std::mem::replace(&mut self.config, config);
-        let mut states: Vec<_> = old
-            .uplinks
-            .iter()
-            .zip(std::mem::take(&mut self.uplinks))
-            .collect();
-        self.schedule = std::mem::take(&mut self.schedule).emptied();
-        for uplink in &self.config.uplinks {
-            let known = states
-                .iter()
-                .position(|(u, _)| u.name == uplink.name && u.interface == uplink.interface);
-            let state = known.map(|position| states.swap_remove(position));
-            self.uplinks.push(match state {
-                Some((before, state)) if before.probe.targets == uplink.probe.targets => {
-                    UplinkState {
-                        path_ready: false,
-                        ..state
-                    }
-                }
-                Some((_, state)) => {
-                    let targets = vec![TargetState::default(); uplink.probe.targets.len()];
-                    UplinkState {
-                        path_ready: false,
-                        targets,
-                        ..state
-                    }
-                }
-                None => UplinkState::new(uplink, now),
-            });
-        }
-        let names: BTreeSet<_> = self.config.uplinks.iter().map(|u| u.name.clone()).collect();
-        self.service.uplinks.retain(|name| names.contains(name));
-        if self.config.reserve != old.reserve {
-            self.claims.retain(|r| *r != self.config.reserve);
-            self.claims.insert(0, self.config.reserve.clone());
-        }
-        self.settle.because(|| "the file changed".to_owned());
-        self.notify(Notice::Reloaded);
-        self.take_facts(now);
-        self.look_now(now, true);
     }
 }

@@ -39,10 +39,12 @@ impl Problem {
     }
 }
 
-/// Everything that stands in the way, the worst first.
+/// Everything that stands in the way, the worst first. `earlier` are reserves of configurations before
+/// this one, whose objects are ours too.
 pub fn problems(
     parsed: &Parsed,
     config: &Config,
+    earlier: &[Reserve],
     observed: &Observed,
     features: &Features,
 ) -> Vec<Problem> {
@@ -56,9 +58,10 @@ pub fn problems(
             ))
         })
         .collect();
-    marks(&mut found, parsed, config, observed);
-    foreign_in_reserve(&mut found, parsed, config, observed);
-    earlier_rules(&mut found, config, observed);
+    let claims = [std::slice::from_ref(&config.reserve), earlier].concat();
+    marks(&mut found, parsed, &claims, observed);
+    foreign_in_reserve(&mut found, parsed, &claims, observed);
+    earlier_rules(&mut found, &claims, observed);
     uplinks(&mut found, parsed, config, observed);
     lan(&mut found, parsed, config, observed);
     table_names(&mut found, parsed, config, Path::new("/etc/iproute2"));
@@ -67,15 +70,15 @@ pub fn problems(
     found
 }
 
-fn is_ours(config: &Config, rule: &Rule) -> bool {
-    config.reserve.owns_rule(rule)
+fn is_ours(claims: &[Reserve], rule: &Rule) -> bool {
+    claims.iter().any(|c| c.owns_rule(rule))
 }
 
 /// Rules of others that look at bits of ours.
-fn marks(found: &mut Vec<Problem>, parsed: &Parsed, config: &Config, observed: &Observed) {
-    let ours = config.reserve.mark_mask;
+fn marks(found: &mut Vec<Problem>, parsed: &Parsed, claims: &[Reserve], observed: &Observed) {
+    let ours = claims[0].mark_mask;
     let span = || parsed.span_of_reserve(ReserveField::MarkMask);
-    for rule in observed.rules.iter().filter(|r| !is_ours(config, r)) {
+    for rule in observed.rules.iter().filter(|r| !is_ours(claims, r)) {
         let Some(mark) = rule.mark else { continue };
         let uses_our_bits =
             mark.value & ours != 0 || (mark.mask & ours != 0 && mark.mask != u32::MAX);
@@ -100,10 +103,10 @@ fn marks(found: &mut Vec<Problem>, parsed: &Parsed, config: &Config, observed: &
 fn foreign_in_reserve(
     found: &mut Vec<Problem>,
     parsed: &Parsed,
-    config: &Config,
+    claims: &[Reserve],
     observed: &Observed,
 ) {
-    let reserve = &config.reserve;
+    let reserve = &claims[0];
     let mut report = |field: ReserveField, name: &str, object: String| {
         found.push(Problem::fatal(
             Diagnostic::error(
@@ -116,7 +119,7 @@ fn foreign_in_reserve(
         ));
     };
     for nexthop in observed.nexthops.values() {
-        if reserve.has_nexthop(nexthop.id) && !reserve.owns_nexthop(nexthop) {
+        if reserve.has_nexthop(nexthop.id) && !claims.iter().any(|c| c.owns_nexthop(nexthop)) {
             report(
                 ReserveField::NexthopIds,
                 "nexthop_ids",
@@ -125,15 +128,15 @@ fn foreign_in_reserve(
         }
     }
     for route in &observed.routes {
-        if reserve.has_table(route.table) && !reserve.owns_route(route) {
+        if reserve.has_table(route.table) && !claims.iter().any(|c| c.owns_route(route)) {
             report(ReserveField::Tables, "tables", format!("route {route}"));
         }
     }
 }
 
 /// Rules of others that are asked before ours and take everything.
-fn earlier_rules(found: &mut Vec<Problem>, config: &Config, observed: &Observed) {
-    for rule in observed.rules.iter().filter(|r| !is_ours(config, r)) {
+fn earlier_rules(found: &mut Vec<Problem>, claims: &[Reserve], observed: &Observed) {
+    for rule in observed.rules.iter().filter(|r| !is_ours(claims, r)) {
         let takes_all = rule.from.is_none()
             && rule.to.is_none()
             && rule.iif.is_none()
@@ -142,7 +145,7 @@ fn earlier_rules(found: &mut Vec<Problem>, config: &Config, observed: &Observed)
             && !rule.has_more
             && rule.suppress_prefix_length.is_none();
         let is_local = rule.priority.0 == 0;
-        let is_early = rule.priority.0 < config.reserve.rule_priority;
+        let is_early = rule.priority.0 < claims[0].rule_priority;
         if rule.family == Family::V4
             && is_early
             && !is_local
@@ -316,8 +319,9 @@ mod tests {
         let parsed = uplinkd_config::parse("t", FILE).unwrap();
         let config = parsed.to_config(&uplinkd_config::Slots::default());
         let mut found = Vec::new();
-        marks(&mut found, &parsed, &config, observed);
-        earlier_rules(&mut found, &config, observed);
+        let claims = [config.reserve.clone()];
+        marks(&mut found, &parsed, &claims, observed);
+        earlier_rules(&mut found, &claims, observed);
         uplinks(&mut found, &parsed, &config, observed);
         found
     }

@@ -289,17 +289,18 @@ impl Controller {
         if self.service.uplinks.is_empty() {
             return Vec::new();
         }
+        let departed = self.departed.iter().map(|mark| {
+            let reason = "the file no longer has the uplink".to_owned();
+            (Step::FlushConnections(*mark), reason)
+        });
         let leavers = self.config.uplinks.iter().zip(&self.uplinks);
-        leavers
+        let leavers = leavers
             .filter(|(uplink, _)| !self.service.uplinks.contains(&uplink.name))
             .filter_map(|(uplink, state)| {
-                let mark = state.flush?;
-                Some((
-                    Step::FlushConnections(mark),
-                    format!("uplink {} is out of service", uplink.name),
-                ))
-            })
-            .collect()
+                let reason = format!("uplink {} is out of service", uplink.name);
+                Some((Step::FlushConnections(state.flush?), reason))
+            });
+        departed.chain(leavers).collect()
     }
 
     /// Acts before anything else, or right after what is being done.
@@ -334,6 +335,7 @@ impl Controller {
                     for state in self.uplinks.iter_mut().filter(|s| s.flush == Some(*mark)) {
                         state.flush = None;
                     }
+                    self.departed.retain(|m| m != mark);
                 }
                 (step, Outcome::Refused { text, .. }) => {
                     let (step, text) = (step.to_string(), text.clone());

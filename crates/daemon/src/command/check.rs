@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anstream::{eprintln, println};
 use anyhow::Context as _;
-use uplinkd_config::{Diagnostic, Slots};
+use uplinkd_config::Diagnostic;
 use uplinkd_kernel::Kernel;
 
 use crate::{
@@ -34,16 +34,20 @@ pub fn run(file: &Path, state_dir: &Path, file_only: bool, json: bool) -> anyhow
     let mut diagnostics = loaded.parsed.warnings().to_vec();
     let mut is_good = true;
     if !file_only {
-        let slots = State::load(state_dir)
-            .map(|s| s.slots)
-            .unwrap_or_else(|_| Slots::default());
-        let config = loaded.parsed.to_config(&slots);
+        let state = State::load(state_dir)?;
+        let config = loaded.parsed.to_config(&state.slots);
         let mut kernel = Kernel::open()?;
         let features = kernel.features();
         let observed = kernel
             .observe(&look(&config, std::slice::from_ref(&config.reserve), false))
             .context("cannot look at this machine's network")?;
-        for problem in machine::problems(&loaded.parsed, &config, &observed, &features) {
+        for problem in machine::problems(
+            &loaded.parsed,
+            &config,
+            &state.reserves,
+            &observed,
+            &features,
+        ) {
             is_good &= !problem.is_error();
             diagnostics.push(problem.diagnostic);
         }

@@ -41,11 +41,16 @@ pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
     let mut state = State::load(&paths.state_dir)?;
     let config = state.config(&loaded.parsed)?;
     let features = kernel.features();
-    let claims = std::slice::from_ref(&config.reserve);
     let observed = kernel
-        .observe(&look(&config, claims, false))
+        .observe(&look(&config, std::slice::from_ref(&config.reserve), false))
         .context("cannot look at this machine's network")?;
-    let problems = machine::problems(&loaded.parsed, &config, &observed, &features);
+    let problems = machine::problems(
+        &loaded.parsed,
+        &config,
+        &state.reserves,
+        &observed,
+        &features,
+    );
     let diagnostics: Vec<_> = problems.iter().map(|p| p.diagnostic.clone()).collect();
     load::show(&diagnostics, &paths.config, &loaded.text);
     if problems.iter().any(|p| p.is_fatal) {
@@ -357,7 +362,8 @@ impl Daemon {
         let features = self.kernel.features();
         let claims = std::slice::from_ref(&config.reserve);
         let observed = self.kernel.observe(&look(config, claims, false))?;
-        let problems = machine::problems(parsed, config, &observed, &features);
+        let problems =
+            machine::problems(parsed, config, &self.state.reserves, &observed, &features);
         match problems.into_iter().find(|p| p.is_fatal) {
             Some(problem) => anyhow::bail!("{}", problem.diagnostic.message),
             None => Ok(()),
