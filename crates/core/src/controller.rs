@@ -10,6 +10,8 @@
 
 mod reload;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::{
