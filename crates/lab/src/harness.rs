@@ -1,0 +1,144 @@
+//! A small test harness for test binaries that need private namespaces, also as an ordinary user.
+//!
+//! libtest starts threads before any of our code runs, and the kernel gives no user namespace to a
+//! process with threads. So such a test is declared with `harness = false` and its `main` calls
+//! [`run`]. Tests run one after the other, since they share the machine's clock and cores. `cargo
+//! test NAME`, `--list`, `--exact` and nextest work as usual.
+
+use std::{
+    env,
+    io::{Write, stdout},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::Result;
+
+use crate::netns::enter_private;
+
+/// A test and its name.
+pub type Test = (&'static str, fn() -> Result<()>);
+
+/// Set this variable to make a machine without namespaces a skip and not a failure.
+const MAY_SKIP: &str = "UPLINK_LAB_MAY_SKIP";
+
+/// Runs the tests that the command line asks for, in private namespaces.
+///
+/// Call it first thing in `main`. A test fails when it returns an error or panics.
+pub fn run(tests: &[Test]) -> ExitCode {
+    let wish = Wish::read(env::args().skip(1));
+    let wanted: Vec<_> = tests.iter().filter(|(name, _)| wish.wants(name)).collect();
+    if wish.is_list {
+        for (name, _) in wanted {
+            say(&format!("{name}: test"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    if wanted.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    if let Err(e) = enter_private() {
+        let may_skip = env::var_os(MAY_SKIP).is_some();
+        say(&format!(
+            "{}: {e:#}",
+            if may_skip { "skipped" } else { "cannot run" }
+        ));
+        return if may_skip {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
+    let mut failed = 0;
+    for (name, test) in &wanted {
+        let start = Instant::now();
+        let verdict = match catch_unwind(AssertUnwindSafe(test)) {
+            Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(e)) => format!("FAILED\n  {e:#}"),
+            Err(_) => "FAILED (panicked, see above)".to_owned(),
+        };
+        failed += usize::from(verdict != "ok");
+        say(&format!(
+            "test {name} ({} ms) ... {verdict}",
+            start.elapsed().as_millis()
+        ));
+    }
+    say(&format!(
+        "{} passed, {failed} failed",
+        wanted.len() - failed
+    ));
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A test's output that nobody reads is no reason to fail.
+fn say(line: &str) {
+    let _ = writeln!(stdout(), "{line}");
+}
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish {
+    is_list: bool,
+    is_exact: bool,
+    /// None of our tests is an ignored one; who asks for those gets none.
+    is_ignored_only: bool,
+    filters: Vec<String>,
+    skips: Vec<String>,
+}
+
+impl Wish {
+    fn read(mut words: impl Iterator<Item = String>) -> Self {
+        let mut wish = Self::default();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--list" => wish.is_list = true,
+                "--exact" => wish.is_exact = true,
+                "--ignored" => wish.is_ignored_only = true,
+                "--skip" => wish.skips.extend(words.next()),
+                // Options of libtest with a value that mean nothing here.
+                "--format" | "--test-threads" | "--color" | "--logfile" | "-Z" => {
+                    let _ = words.next();
+                }
+                other if other.starts_with('-') => {}
+                _ => wish.filters.push(word),
+            }
+        }
+        wish
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let matches = |f: &String| {
+            if self.is_exact {
+                name == f
+            } else {
+                name.contains(f.as_str())
+            }
+        };
+        !self.is_ignored_only
+            && (self.filters.is_empty() || self.filters.iter().any(matches))
+            && !self.skips.iter().any(matches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(line: &str) -> Wish {
+        Wish::read(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn tests_are_chosen_as_libtest_does() {
+        assert!(wish("").wants("a_test"));
+        assert!(wish("test").wants("a_test") && !wish("--exact test").wants("a_test"));
+        assert!(!wish("--skip a_ --nocapture").wants("a_test"));
+        assert!(!wish("--list --ignored").wants("a_test"));
+        assert!(wish("--format terse --list").wants("a_test"));
+    }
+}

@@ -1,0 +1,369 @@
+//! The network of a laboratory: a LAN host, a router, providers, an internet.
+//!
+//! [`Lab::build`] makes it and leaves the router as a machine is after boot: every line has its
+//! address and its default route, as a DHCP client leaves them, and nothing is forwarded. Whatever
+//! turns it into a multi-uplink router is what the laboratory is there to try.
+
+use std::{
+    env,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
+use tempfile::TempDir;
+use uplinkd_model::Family;
+
+use crate::{
+    addresses::{self, CLIENT_ADDRESSES, Isp, SERVERS_MAX},
+    mounts::MountView,
+    netns::Netns,
+    plumbing::{DHCP, LabRoute, Plug, Plumber, STATIC, connect},
+};
+
+/// Both families, in the order in which things are set up.
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// In every namespace: addresses can be used at once, nobody invents routes.
+const EVERYWHERE: [(&str, &str); 6] = [
+    ("net.ipv6.conf.all.accept_dad", "0"),
+    ("net.ipv6.conf.default.accept_dad", "0"),
+    ("net.ipv6.conf.default.dad_transmits", "0"),
+    ("net.ipv6.conf.default.accept_ra", "0"),
+    // IPv6 addresses survive a cable that is pulled and plugged in again, as IPv4 ones do.
+    ("net.ipv6.conf.default.keep_addr_on_down", "1"),
+    // Programs may ping without raw sockets, as on machines with systemd. A user namespace has no
+    // more than this one group.
+    ("net.ipv4.ping_group_range", "0 0"),
+];
+
+/// Where the laboratory itself forwards.
+const FORWARDING: [(&str, &str); 4] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv6.conf.all.forwarding", "1"),
+    ("net.ipv4.conf.all.rp_filter", "0"),
+    ("net.ipv4.conf.default.rp_filter", "0"),
+];
+
+/// The router after boot. A new namespace copies the machine's IPv4 settings, so they are set here
+/// also where they are usual.
+const ROUTER: [(&str, &str); 4] = [
+    ("net.ipv4.ip_forward", "0"),
+    ("net.ipv6.conf.all.forwarding", "0"),
+    ("net.ipv4.conf.all.rp_filter", "2"),
+    ("net.ipv4.conf.default.rp_filter", "2"),
+];
+
+/// Number of the router's LAN interface; those of the lines follow from 101.
+///
+/// They are given, not left to the kernel, because a veth whose peer has the same number in its own
+/// namespace gets its loss of carrier reported up to a second late: the kernel takes it for a device
+/// that stands on nothing else and does not hurry (`linkwatch_urgent_event`).
+const LAN_INDEX: u32 = 100;
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct LabSpec {
+    /// How many providers, from 1 to 15.
+    pub uplinks: usize,
+    /// How many addresses in the internet, beside the well-known ones.
+    pub servers: usize,
+    /// Whether the providers drop packets from sources that are not theirs (BCP 38), as real ones
+    /// do. A router that lets a connection slip to another line without NAT is then noticed.
+    pub source_validation: bool,
+}
+
+impl Default for LabSpec {
+    fn default() -> Self {
+        Self {
+            uplinks: 2,
+            servers: 50,
+            source_validation: true,
+        }
+    }
+}
+
+/// A built network. Everything in it vanishes with it.
+#[derive(Debug)]
+pub struct Lab {
+    spec: LabSpec,
+    client: Netns,
+    router: Netns,
+    isps: Vec<Netns>,
+    internet: Netns,
+    mounts: Arc<MountView>,
+    folder: TempDir,
+    /// The number of the next uplink interface that is made.
+    next_index: AtomicU32,
+}
+
+impl Lab {
+    /// Builds a network.
+    ///
+    /// # Errors
+    /// When the wish is out of range, or this machine does not let us; the message says what.
+    pub fn build(spec: LabSpec) -> Result<Self> {
+        ensure!(
+            Isp::new(spec.uplinks).is_some(),
+            "a laboratory has 1 to {} uplinks, not {}",
+            Isp::MAX,
+            spec.uplinks
+        );
+        ensure!(
+            spec.servers <= SERVERS_MAX,
+            "a laboratory has at most {SERVERS_MAX} servers, not {}",
+            spec.servers
+        );
+        let mounts = Arc::new(MountView::new()?);
+        let netns = |name: &str| -> Result<Netns> {
+            let netns = Netns::new(name)?.with_mounts(Arc::clone(&mounts));
+            netns.set_sysctls(&EVERYWHERE)?;
+            Plumber::new(&netns)?.set_up("lo", true)?;
+            Ok(netns)
+        };
+        let isps = (1..=spec.uplinks)
+            .map(|n| netns(&format!("isp{n}")))
+            .collect::<Result<_>>()?;
+        let lab = Self {
+            client: netns("client")?,
+            router: netns("router")?,
+            isps,
+            internet: netns("internet")?,
+            folder: folder()?,
+            next_index: AtomicU32::new(LAN_INDEX + 1),
+            mounts,
+            spec,
+        };
+        lab.router.set_sysctls(&ROUTER)?;
+        lab.build_lan()?;
+        lab.build_internet()?;
+        for isp in lab.isps() {
+            lab.build_isp(isp)
+                .with_context(|| format!("cannot build {isp}"))?;
+        }
+        Ok(lab)
+    }
+
+    fn build_lan(&self) -> Result<()> {
+        connect(
+            Plug {
+                netns: &self.router,
+                name: "lan0",
+                index: LAN_INDEX,
+            },
+            Plug {
+                netns: &self.client,
+                name: "eth0",
+                index: 0,
+            },
+        )?;
+        Plumber::new(&self.router)?.add_addresses("lan0", &FAMILIES.map(addresses::lan_router))?;
+        let mut client = Plumber::new(&self.client)?;
+        let addresses: Vec<_> = FAMILIES
+            .into_iter()
+            .flat_map(|f| (0..CLIENT_ADDRESSES).map(move |n| addresses::client(f, n)))
+            .collect();
+        client.add_addresses("eth0", &addresses)?;
+        let defaults = FAMILIES.map(|f| LabRoute {
+            destination: f.default_route(),
+            gateway: addresses::lan_router(f).addr(),
+            metric: None,
+            protocol: STATIC,
+        });
+        client.add_routes("eth0", &defaults)
+    }
+
+    fn build_internet(&self) -> Result<()> {
+        self.internet.set_sysctls(&FORWARDING)?;
+        let addresses: Vec<_> = FAMILIES
+            .into_iter()
+            .flat_map(|f| self.servers(f))
+            .map(IpNet::from)
+            .collect();
+        Plumber::new(&self.internet)?.add_addresses("lo", &addresses)
+    }
+
+    fn build_isp(&self, isp: Isp) -> Result<()> {
+        let (netns, name) = (self.isp(isp), isp.to_string());
+        netns.set_sysctls(&FORWARDING)?;
+        connect(
+            Plug {
+                netns: &self.internet,
+                name: &name,
+                index: 100 + u32::from(isp.number()),
+            },
+            Plug {
+                netns,
+                name: "core",
+                index: 0,
+            },
+        )?;
+        let mut inside = Plumber::new(netns)?;
+        inside.add_addresses("core", &FAMILIES.map(|f| isp.core_near(f)))?;
+        let up = FAMILIES.map(|f| LabRoute {
+            destination: f.default_route(),
+            gateway: isp.core_far(f).addr(),
+            metric: None,
+            protocol: STATIC,
+        });
+        inside.add_routes("core", &up)?;
+        let mut internet = Plumber::new(&self.internet)?;
+        internet.add_addresses(&name, &FAMILIES.map(|f| isp.core_far(f)))?;
+        let mut back: Vec<_> = FAMILIES
+            .map(|f| LabRoute {
+                destination: isp.network(f),
+                gateway: isp.core_near(f).addr(),
+                metric: None,
+                protocol: STATIC,
+            })
+            .into();
+        back.push(LabRoute {
+            destination: isp.delegated().into(),
+            gateway: isp.core_near(Family::V6).addr(),
+            metric: None,
+            protocol: STATIC,
+        });
+        internet.add_routes(&name, &back)?;
+        if self.spec.source_validation {
+            netns.nft(&source_validation(isp))?;
+        }
+        self.plug_in(isp)
+    }
+
+    /// Connects the router to a provider, with all that a DHCP client does on a new interface.
+    pub(crate) fn plug_in(&self, isp: Isp) -> Result<()> {
+        let name = isp.interface();
+        let index = self.next_index.fetch_add(1, Ordering::Relaxed);
+        connect(
+            Plug {
+                netns: &self.router,
+                name: &name,
+                index,
+            },
+            Plug {
+                netns: self.isp(isp),
+                name: "cust",
+                index: 0,
+            },
+        )?;
+        Plumber::new(self.isp(isp))?.add_addresses("cust", &FAMILIES.map(|f| isp.gateway(f)))?;
+        self.delegate(isp)?;
+        self.lease(isp)
+    }
+
+    /// The provider's route to the prefix that it delegates. It goes when its end of the line does.
+    pub(crate) fn delegate(&self, isp: Isp) -> Result<()> {
+        let route = LabRoute {
+            destination: isp.delegated().into(),
+            gateway: isp.router(Family::V6).addr(),
+            metric: None,
+            protocol: STATIC,
+        };
+        Plumber::new(self.isp(isp))?.add_routes("cust", &[route])
+    }
+
+    /// The router gets its addresses and its default routes on a line.
+    pub(crate) fn lease(&self, isp: Isp) -> Result<()> {
+        let mut router = Plumber::new(&self.router)?;
+        let name = isp.interface();
+        router.add_addresses(&name, &FAMILIES.map(|f| isp.router(f)))?;
+        router.add_routes(&name, &default_routes(isp))
+    }
+
+    /// The router loses them again.
+    pub(crate) fn revoke(&self, isp: Isp) -> Result<()> {
+        let mut router = Plumber::new(&self.router)?;
+        let name = isp.interface();
+        router.remove_routes(&name, &default_routes(isp))?;
+        router.remove_addresses(&name, &FAMILIES.map(|f| isp.router(f)))
+    }
+
+    /// What was asked for.
+    pub fn spec(&self) -> &LabSpec {
+        &self.spec
+    }
+
+    /// The host in the LAN.
+    pub fn client(&self) -> &Netns {
+        &self.client
+    }
+
+    /// The router.
+    pub fn router(&self) -> &Netns {
+        &self.router
+    }
+
+    /// Everything beyond the providers.
+    pub fn internet(&self) -> &Netns {
+        &self.internet
+    }
+
+    /// A provider's namespace: `cust` leads to the router, `core` to the internet.
+    ///
+    /// # Panics
+    /// When this laboratory has no such provider.
+    pub fn isp(&self, isp: Isp) -> &Netns {
+        &self.isps[isp.index()]
+    }
+
+    /// All providers.
+    pub fn isps(&self) -> impl Iterator<Item = Isp> + use<> {
+        (1..=self.spec.uplinks).filter_map(Isp::new)
+    }
+
+    /// The addresses in the internet, the well-known ones last.
+    pub fn servers(&self, family: Family) -> Vec<IpAddr> {
+        (0..self.spec.servers)
+            .map(|n| addresses::server(family, n))
+            .chain(addresses::well_known(family))
+            .collect()
+    }
+
+    /// The files as programs in here see them.
+    pub fn mounts(&self) -> &MountView {
+        &self.mounts
+    }
+
+    /// A folder that goes with the laboratory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// What a DHCP client and its IPv6 brother leave in `main`: later lines are liked less.
+fn default_routes(isp: Isp) -> [LabRoute; 2] {
+    FAMILIES.map(|f| LabRoute {
+        destination: f.default_route(),
+        gateway: isp.gateway(f).addr(),
+        metric: Some(100 * u32::from(isp.number())),
+        protocol: DHCP,
+    })
+}
+
+fn source_validation(isp: Isp) -> String {
+    let (v4, v6) = (isp.network(Family::V4), isp.network(Family::V6));
+    let delegated = isp.delegated();
+    format!(
+        "table inet source_validation {{\n\
+         chain from_customer {{\n\
+         type filter hook prerouting priority raw; policy accept;\n\
+         iifname \"cust\" ip saddr != {v4} counter drop\n\
+         iifname \"cust\" ip6 saddr != {{ fe80::/10, ::, {v6}, {delegated} }} counter drop\n\
+         }}\n}}\n"
+    )
+}
+
+/// A folder that programs with a private `/run` see too.
+fn folder() -> Result<TempDir> {
+    let mut place = env::temp_dir();
+    if place.starts_with("/run") || place.starts_with("/var/run") {
+        place = PathBuf::from("/tmp");
+    }
+    tempfile::Builder::new()
+        .prefix("uplink-lab-")
+        .tempdir_in(&place)
+        .with_context(|| format!("cannot make a folder in {}", place.display()))
+}
