@@ -54,12 +54,12 @@ fn net() -> Net {
             .clone()
             .map(|a| a.split('/').next().unwrap().to_owned());
         for address in &near_addresses {
-            sh(&format!("ip addr add {address} dev {name}"));
+            add_address(address, name);
         }
         sh(&format!("ip link set {name} up"));
         far.run(move || {
             for address in &far_addresses {
-                sh(&format!("ip addr add {address} dev wire"));
+                add_address(address, "wire");
             }
             sh("ip link set wire up");
             for gateway in &gateways {
@@ -71,8 +71,8 @@ fn net() -> Net {
     for (number, isp) in ["1", "2"].into_iter().zip(&net.isp) {
         join(&format!("wan{number}"), isp.id, number, isp);
         isp.run(|| {
-            sh("ip addr add 203.0.113.1/32 dev lo");
-            sh("ip addr add 2001:db8:ffff::1/128 dev lo");
+            add_address("203.0.113.1/32", "lo");
+            add_address("2001:db8:ffff::1/128", "lo");
             for address in [SERVER, SERVER6] {
                 let socket = UdpSocket::bind(address).unwrap();
                 std::thread::spawn(move || echo(&socket));
@@ -82,6 +82,12 @@ fn net() -> Net {
     sh("ip route add default via 100.64.2.1");
     sh("ip route add default via 2001:db8:2::1");
     net
+}
+
+/// Adds an address that can be used at once.
+fn add_address(address: &str, device: &str) {
+    let nodad = if address.contains(':') { "nodad" } else { "" };
+    sh(&format!("ip addr add {address} dev {device} {nodad}"));
 }
 
 /// Tells everybody who asks where the question came from.
@@ -119,6 +125,16 @@ fn uplinks(nat: [Nat; 2]) -> NftTable {
         uplink(1, "wan1", one, &["100.64.1.2", "2001:db8:1::2"]),
         uplink(2, "wan2", two, &["100.64.2.2", "2001:db8:2::2"]),
     ])
+}
+
+/// The same without addresses, so that nothing can be adopted: what is pinned was pinned when it
+/// began.
+fn uplinks_that_adopt_nothing() -> NftTable {
+    let mut table = uplinks([Nat::Masquerade; 2]);
+    for uplink in &mut table.uplinks {
+        uplink.addresses.clear();
+    }
+    table
 }
 
 /// Rules and routes that lead what has an uplink's mark out by that uplink, and the rest by wan1.
@@ -175,7 +191,7 @@ fn bits_of_others_pass_unchanged_in_packets_and_connections() {
         let net = net();
         let mut kernel = Kernel::open().unwrap();
         lead_by_marks(&mut kernel);
-        done(&mut kernel, [Step::SetNft(uplinks([Nat::Masquerade; 2]))]);
+        done(&mut kernel, [Step::SetNft(uplinks_that_adopt_nothing())]);
         // A stranger marks packets and connections before us and counts what it sees after us.
         nft("table inet stranger {
                counter good { }
@@ -210,11 +226,7 @@ fn connections_stay_where_they_began_and_inbound_ones_are_answered_where_they_ca
         let net = net();
         let mut kernel = Kernel::open().unwrap();
         lead_by_marks(&mut kernel);
-        done(&mut kernel, [Step::SetNft(uplinks([Nat::Masquerade; 2]))]);
-        for service in ["0.0.0.0:99", "[::]:98"] {
-            let socket = UdpSocket::bind(service).unwrap();
-            std::thread::spawn(move || echo(&socket));
-        }
+        done(&mut kernel, [Step::SetNft(uplinks_that_adopt_nothing())]);
         let reserve = Reserve::default();
         for (slot, isp) in (1..).zip(&net.isp) {
             let targets = [
@@ -222,6 +234,10 @@ fn connections_stay_where_they_began_and_inbound_ones_are_answered_where_they_ca
                 format!("[2001:db8:{slot}::2]:98"),
             ];
             let sources = ["203.0.113.1:0", "[2001:db8:ffff::1]:0"];
+            for target in &targets {
+                let socket = UdpSocket::bind(target.as_str()).unwrap();
+                std::thread::spawn(move || echo(&socket));
+            }
             for (target, source) in targets.into_iter().zip(sources) {
                 let seen = isp.run(move || {
                     let socket = socket(source);
@@ -250,11 +266,12 @@ fn connections_older_than_us_are_adopted_by_their_addresses() {
         let net = net();
         let mut kernel = Kernel::open().unwrap();
         let reserve = Reserve::default();
-        // Before us: somebody's masquerade, everything by wan2.
-        nft("table ip before {
+        // Before us: somebody's masquerade, everything by wan2. Without a rule that needs it, the
+        // kernel tracks no connections of that family, and to us they would all be new.
+        nft("table inet before {
                chain nat {
                  type nat hook postrouting priority srcnat
-                 oifname wan2 masquerade
+                 meta nfproto ipv4 oifname wan2 masquerade
                }
              }");
         let (tell, socket_there) = std::sync::mpsc::channel();
@@ -270,7 +287,7 @@ fn connections_older_than_us_are_adopted_by_their_addresses() {
         assert_eq!(ask(&own[0], SERVER).unwrap(), address("100.64.2.2"));
         assert_eq!(ask(&own[1], SERVER6).unwrap(), address("2001:db8:2::2"));
         // And from outside, in by wan2.
-        let service = [socket("0.0.0.0:99"), socket("[::]:98")];
+        let service = [socket("100.64.2.2:99"), socket("[2001:db8:2::2]:98")];
         let outside = net.isp[1].run(|| {
             [
                 ("203.0.113.1:5004", "100.64.2.2:99"),

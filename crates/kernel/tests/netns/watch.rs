@@ -44,6 +44,8 @@ fn each_kind_of_change_gives_its_hint() {
         let wan = veth("wan1", &["192.0.2.9/24", "2001:db8::9/64"]);
         block_on(async {
             let mut watch = open(Vec::new());
+            // The kernel tells of the new links' carrier a moment after they were switched on.
+            hints(&mut watch).await;
             for (command, expected) in [
                 ("ip addr add 192.0.2.10/24 dev wan1", Hint::Address),
                 ("ip addr add 2001:db8::10/64 dev wan1 nodad", Hint::Address),
@@ -106,6 +108,7 @@ fn our_own_steps_give_no_hints() {
         block_on(async {
             let mut kernel = Kernel::open().unwrap();
             let mut watch = open(kernel.ports());
+            hints(&mut watch).await;
             let via = RouteVia::Nexthop(NexthopId(2));
             let six = RouteVia::Nexthop(NexthopId(4));
             let rule = |family| Rule::lookup(family, 2000, TableId(7001), OURS);
@@ -153,6 +156,7 @@ fn a_flood_of_foreign_routes_is_cheap_and_an_overrun_is_said() {
         fs::write(&file, batch).unwrap();
         block_on(async {
             let mut watch = open(Vec::new());
+            hints(&mut watch).await;
             let command = format!("ip -batch {}", file.display());
             let flood = tokio::task::spawn_blocking({
                 let command = command.clone();

@@ -1,4 +1,4 @@
-//! The text, and what is refused. Whether nft and the kernel agree is tried in `tests/nft.rs`.
+//! The text, and what is refused. Whether nft and the kernel agree is tried in `tests/netns/nft.rs`.
 
 use uplinkd_model::{Reserve, Slot};
 
