@@ -82,7 +82,9 @@ pub(crate) fn percent(part: f64) -> String {
 
 /// A round-trip time.
 pub(crate) fn milliseconds(ms: f64) -> String {
-    if ms < 100.0 {
+    if ms < 0.1 {
+        format!("{ms:.2} ms")
+    } else if ms < 100.0 {
         format!("{ms:.1} ms")
     } else {
         format!("{ms:.0} ms")
