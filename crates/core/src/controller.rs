@@ -112,7 +112,7 @@ impl Controller {
     /// Takes a fact.
     pub fn handle(&mut self, event: Event, now: Time) {
         match event {
-            Event::Tick => {}
+            Event::Tick => self.run_due(now),
             Event::Observed(observed) => self.take_observed(*observed, now),
             Event::ObserveFailed { text } => self.observe_failed(text, now),
             Event::Hint { what } => self.take_hint(what, now),
@@ -144,7 +144,7 @@ impl Controller {
             Event::Outcomes(outcomes) => self.take_outcomes(outcomes, now),
             Event::Config(config) => self.take_config(*config, now),
         }
-        self.run_due(now);
+        self.look_if_due(now);
     }
 
     /// The moment at which [`Event::Tick`] is wanted, if nothing happens before.
@@ -175,6 +175,8 @@ impl Controller {
         self.actions.push_back(Action::Notify(notice));
     }
 
+    /// Asks, and counts what was not answered. Only when the time itself is the news: an answer that
+    /// is told now may have waited while the shell was busy, and others with it.
     fn run_due(&mut self, now: Time) {
         while let Some(due) = self.schedule.next_due(now, |key| {
             let spec = &self.config.uplinks[key.uplink].probe;
@@ -200,7 +202,6 @@ impl Controller {
                 }
             }
         }
-        self.look_if_due(now);
     }
 
     fn count_lost(&mut self, key: TargetKey, now: Time) {
@@ -236,6 +237,11 @@ impl Controller {
             observed.links.remove(&index);
         } else if let Some(link) = observed.links.get_mut(&index) {
             if (link.admin_up, link.carrier) == (admin_up, carrier) {
+                // It may have changed twice while nobody told us, and the kernel has then removed
+                // its nexthops, of which it never tells.
+                if self.config.uplinks.iter().any(|u| u.interface == name) {
+                    self.look_soon(now, false);
+                }
                 return;
             }
             (link.admin_up, link.carrier) = (admin_up, carrier);
@@ -299,6 +305,11 @@ impl Controller {
                 .because(|| format!("uplink {} is not usable", uplink.name));
             return;
         };
+        if !was_usable {
+            // What comes in from now on is answered, even where the release is still owed.
+            let mark_out = self.config.reserve.mark_out(uplink.slot);
+            state.flush = state.flush.map(|_| mark_out);
+        }
         if !was_usable && !is_first_look {
             state
                 .targets
@@ -378,24 +389,40 @@ impl Controller {
     }
 
     pub(crate) fn candidates(&self) -> impl Iterator<Item = (&UplinkName, Candidate)> + Clone {
+        let is_live = |state: &UplinkState| match state.health {
+            Health::Up | Health::Degraded => true,
+            Health::Unknown => state.serves_unknown,
+            Health::Down => false,
+        };
+        let live = (0..self.uplinks.len()).filter(|index| {
+            let state = &self.uplinks[*index];
+            is_live(state) && state.link.usable().is_some()
+        });
+        // Where everybody who would stay misses answers too, the targets may be at fault and not the
+        // lines: then nobody is taken out before an answer, or its lasting absence, tells.
+        let somebody_is_sound = live.clone().any(|index| self.answers_now(index));
+        let holds = live.count() > 0 && !somebody_is_sound;
         self.config
             .uplinks
             .iter()
             .zip(&self.uplinks)
-            .map(|(uplink, state)| {
-                let live = match state.health {
-                    Health::Up | Health::Degraded => true,
-                    Health::Unknown => state.serves_unknown,
-                    Health::Down => false,
-                };
-                (
-                    &uplink.name,
-                    Candidate {
-                        live,
-                        usable: state.link.usable().is_some(),
-                    },
-                )
+            .map(move |(uplink, state)| {
+                let is_held = holds && self.service.uplinks.contains(&uplink.name);
+                let live = is_live(state) || is_held;
+                let usable = state.link.usable().is_some();
+                (&uplink.name, Candidate { live, usable })
             })
+    }
+
+    /// Whether enough deciding targets of an uplink answered when last asked, or were not asked yet.
+    fn answers_now(&self, index: usize) -> bool {
+        let spec = &self.config.uplinks[index].probe;
+        let deciding: Vec<_> = (0..spec.targets.len())
+            .filter(|n| spec.decides(spec.targets[*n]))
+            .map(|n| &self.uplinks[index].targets[n])
+            .collect();
+        let answering = deciding.iter().filter(|t| !t.missed_last()).count();
+        answering >= spec.quorum.min(deciding.len())
     }
 
     /// Decides who serves; where somebody leaves while somebody stays, acts at once. `news` is what
@@ -455,6 +482,14 @@ impl Controller {
                 && controller.service.uplinks.contains(&uplink.name)
         };
         let somebody_stays = (0..self.uplinks.len()).any(|index| stays(self, index));
+        // A stranger's object under an id of ours stays.
+        let foreign: BTreeSet<_> = self
+            .observed
+            .iter()
+            .flat_map(|o| o.nexthops.values())
+            .filter(|n| !self.claims.iter().any(|c| c.owns_nexthop(n)))
+            .map(|n| n.id)
+            .collect();
         let (mut deletes, mut flushes) = (Vec::new(), Vec::new());
         for (uplink, state) in self.config.uplinks.iter().zip(&mut self.uplinks) {
             if self.service.uplinks.contains(&uplink.name) {
@@ -465,11 +500,15 @@ impl Controller {
                     "uplink {} is {}: {}",
                     uplink.name, state.health, state.reason
                 );
-                deletes.push((
-                    Step::DeleteNexthop(reserve.nexthop_service(FAMILY, uplink.slot)),
-                    reason.clone(),
-                ));
+                let id = reserve.nexthop_service(FAMILY, uplink.slot);
+                if !foreign.contains(&id) {
+                    deletes.push((Step::DeleteNexthop(id), reason.clone()));
+                }
                 flushes.push((Step::FlushConnections(mark), reason));
+            } else if !somebody_stays {
+                // There may have been a moment in which nobody served, since all were lost or we were
+                // dead. The last resort or `main` then led new connections out by any uplink.
+                state.flush.get_or_insert(reserve.mark_out(uplink.slot));
             }
         }
         if somebody_stays && !deletes.is_empty() {

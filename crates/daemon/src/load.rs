@@ -70,13 +70,46 @@ pub fn read_or_show(path: &Path) -> Result<Loaded, Exit> {
     }
 }
 
-/// Shows findings with the lines that they point at.
+/// Shows findings with the lines that they point at. One without a place in the file is a line or
+/// two of its own.
 pub fn show(diagnostics: &[Diagnostic], path: &Path, text: &str) {
-    if !diagnostics.is_empty() {
+    let (placed, general): (Vec<_>, Vec<_>) =
+        diagnostics.iter().cloned().partition(|d| d.span != (0..0));
+    if !placed.is_empty() {
         // anstream takes the colours out again where stderr is no terminal or NO_COLOR is set.
         eprintln!(
             "{}",
-            uplinkd_config::render(diagnostics, &path.display().to_string(), text, true)
+            uplinkd_config::render(&placed, &path.display().to_string(), text, true)
+        );
+    }
+    for finding in &general {
+        eprintln!("{}", without_place(finding));
+    }
+}
+
+fn without_place(finding: &Diagnostic) -> String {
+    let mut text = format!("{}: {}", finding.severity.as_str(), finding.message);
+    if !finding.label.is_empty() {
+        text += &format!("\n  {}", finding.label);
+    }
+    if let Some(hint) = &finding.hint {
+        text += &format!("\n  hint: {hint}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_without_a_place_still_says_what_was_found() {
+        let finding = Diagnostic::error(0..0, "a clash")
+            .label("found: pref 5000")
+            .hint("move it");
+        assert_eq!(
+            without_place(&finding),
+            "error: a clash\n  found: pref 5000\n  hint: move it"
         );
     }
 }

@@ -40,14 +40,18 @@ struct Prepared {
 
 impl Kernel {
     /// Carries out a plan in its order. After a refusal, steps that put something are still tried,
-    /// and steps that take something away are skipped.
+    /// and steps that take something away are skipped. Where there is no nft table of ours and none
+    /// could be put, rules are skipped as well: they would lead the LAN's traffic out by uplinks
+    /// where nobody translates its addresses.
     pub fn execute(&mut self, plan: &Plan) -> Vec<Outcome> {
         let steps: Vec<&Step> = plan.steps.iter().map(|s| &s.step).collect();
         let mut outcomes = Vec::with_capacity(steps.len());
         let mut was_refused = false;
+        let mut lacks_nft = false;
         while let Some(rest) = steps.get(outcomes.len()..).filter(|r| !r.is_empty()) {
             let removes = rest[0].removes();
-            if removes && was_refused {
+            let is_rule = matches!(rest[0], Step::AddRule(_));
+            if removes && was_refused || is_rule && lacks_nft {
                 outcomes.push(Outcome::Skipped);
                 continue;
             }
@@ -55,6 +59,9 @@ impl Kernel {
             if !removes {
                 let is_refusal = |o: &Outcome| matches!(o, Outcome::Refused { .. });
                 was_refused |= done.iter().any(is_refusal);
+                if let (Step::SetNft(table), [Outcome::Refused { .. }]) = (rest[0], &done[..]) {
+                    lacks_nft = !self.has_nft_table(&table.name);
+                }
             }
             outcomes.append(&mut done);
         }

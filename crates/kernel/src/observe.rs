@@ -14,14 +14,13 @@ use nix::libc;
 use uplinkd_model::{
     Family, Link, Nexthop, NexthopId, NexthopKind, Observed, Reserve, Route, Rule, Slot, TableId,
     ids::Proto,
-    kernel_state::{ForeignDefault, RuleAction},
+    kernel_state::{ForeignDefault, NftState, RuleAction},
 };
 
 use crate::{
     Kernel,
     decode::{self, Hops, Names},
     netlink::{Frame, KernelError, Message, Reply},
-    nft::NftError,
     sysctl, table_names,
     wire::{fixed, link as ifla, message, route as rt},
 };
@@ -62,9 +61,6 @@ pub enum ObserveError {
         #[source]
         source: KernelError,
     },
-    /// The nft table could not be read.
-    #[error("cannot read the nft table")]
-    Nft(#[source] NftError),
     /// The file of table names could not be read.
     #[error("cannot read the names of our routing tables")]
     TableNames(#[source] io::Error),
@@ -88,11 +84,16 @@ impl Kernel {
         let foreign_defaults = self.foreign_defaults(want, &links, &nexthops)?;
         let nft = match want.reserve.first() {
             Some(reserve) if want.nft => {
+                // Routing must not wait for a program that cannot be run: putting the table again
+                // will fail likewise, say why, and be tried later.
                 let state = self.nft_state(&reserve.nft_table);
-                Some(state.map_err(ObserveError::Nft)?)
+                Some(state.unwrap_or_else(|error| NftState::Altered {
+                    found: format!("cannot be read: {error}"),
+                }))
             }
             Some(_) | None => None,
         };
+        let nft_earlier = self.earlier_nft_tables(want);
         let table_names = if want.table_names {
             table_names::read(&self.iproute2_dir).map_err(ObserveError::TableNames)?
         } else {
@@ -105,9 +106,23 @@ impl Kernel {
             routes,
             rules,
             nft,
+            nft_earlier,
             sysctls: sysctl::read_all(&want.sysctls),
             table_names,
         })
+    }
+
+    /// Tables under names that only earlier configurations claim. What is in them does not matter.
+    fn earlier_nft_tables(&mut self, want: &Look) -> BTreeSet<String> {
+        let Some((now, earlier)) = want.reserve.split_first().filter(|_| want.nft) else {
+            return BTreeSet::new();
+        };
+        let names: BTreeSet<_> = earlier.iter().map(|r| &r.nft_table).collect();
+        names
+            .into_iter()
+            .filter(|name| **name != now.nft_table && self.has_nft_table(name))
+            .cloned()
+            .collect()
     }
 
     /// All interfaces by index, without addresses.

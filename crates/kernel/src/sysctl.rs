@@ -10,6 +10,10 @@ use std::{
 
 /// Where the kernel shows them.
 const ROOT: &str = "/proc/sys";
+/// Forwarding of IPv4, for all interfaces at once.
+const FORWARDING: &str = "net/ipv4/ip_forward";
+/// The settings of single interfaces.
+const CONF: &str = "net/ipv4/conf";
 
 /// The file of a sysctl.
 fn file(path: &str) -> io::Result<PathBuf> {
@@ -53,6 +57,31 @@ pub fn write(path: &str, value: &str) -> io::Result<()> {
     io::Write::write_all(&mut file, value.as_bytes())
 }
 
+/// Whether the kernel changes other sysctls together with this one.
+pub fn drags_others_along(path: &str) -> bool {
+    path == FORWARDING
+}
+
+/// The sysctls that the kernel changes together with this one, as it does with forwarding: switched
+/// on or off, it takes every interface along, and the acceptance of redirects the other way round.
+pub fn dragged_along(path: &str) -> Vec<String> {
+    if !drags_others_along(path) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(Path::new(ROOT).join(CONF))
+        .into_iter()
+        .flatten();
+    let interfaces = entries
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok());
+    let mut paths: Vec<_> = interfaces
+        .map(|interface| format!("{CONF}/{interface}/forwarding"))
+        .collect();
+    paths.sort_unstable();
+    paths.push(format!("{CONF}/all/accept_redirects"));
+    paths
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +100,22 @@ mod tests {
         }
         let dotted = file("net/ipv4/conf/eth0.7/rp_filter").unwrap();
         assert!(dotted.ends_with("eth0.7/rp_filter"));
+    }
+
+    #[test]
+    fn forwarding_takes_others_along() {
+        let paths = dragged_along("net/ipv4/ip_forward");
+        for path in [
+            "default/forwarding",
+            "lo/forwarding",
+            "all/accept_redirects",
+        ] {
+            assert!(
+                paths.contains(&format!("net/ipv4/conf/{path}")),
+                "{paths:?}"
+            );
+        }
+        assert!(dragged_along("net/ipv4/conf/lo/forwarding").is_empty());
     }
 
     #[test]

@@ -235,6 +235,9 @@ pub struct Observed {
     pub rules: Vec<Rule>,
     /// Our nft table; none where nobody looked this time.
     pub nft: Option<NftState>,
+    /// Names of nft tables that earlier configurations of ours had and that are still there; empty
+    /// where nobody looked this time.
+    pub nft_earlier: BTreeSet<String>,
     /// Values of the sysctls that were asked for, by path below `/proc/sys`; missing ones are left out.
     pub sysctls: BTreeMap<String, String>,
     /// What our file of table names says; empty where there is none.

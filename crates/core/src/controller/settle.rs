@@ -35,6 +35,8 @@ pub(super) struct Settle {
     /// What the last full plan was to achieve; the same again means that it did not.
     tried: Option<Desired>,
     retry_at: Option<Time>,
+    /// A step of the last plan was refused.
+    was_refused: bool,
     /// What the last look verified.
     verified: Option<Desired>,
     steps: usize,
@@ -51,14 +53,18 @@ impl Settle {
         self.look_at.into_iter().chain(self.slow_at).min()
     }
 
-    /// Notes a cause, unless an earlier one is still being worked on.
+    /// Notes a cause, unless an earlier one is still being worked on. What was waiting to be tried
+    /// again may do now, so the next look need not wait for it.
     pub(super) fn because(&mut self, cause: impl FnOnce() -> String) {
         self.cause.get_or_insert_with(cause);
-        self.retry_at = None;
+        if self.retry_at.take().is_some() {
+            self.tried = None;
+        }
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.verified.is_some() && self.tried.is_none() && self.in_flight.is_none()
+        let is_busy = self.tried.is_some() || self.in_flight.is_some() || self.cause.is_some();
+        self.verified.is_some() && !is_busy
     }
 }
 
@@ -118,7 +124,10 @@ impl Controller {
         self.settle.looking = false;
         let is_first = self.observed.is_none();
         if observed.nft.is_none() {
-            observed.nft = self.observed.as_mut().and_then(|o| o.nft.take());
+            let before = self.observed.as_mut();
+            (observed.nft, observed.nft_earlier) = before.map_or_else(Default::default, |o| {
+                (o.nft.take(), std::mem::take(&mut o.nft_earlier))
+            });
         }
         if is_first {
             self.adopt_service(&observed);
@@ -209,6 +218,13 @@ impl Controller {
         };
         let wanted = desired(&inputs);
         let diff = reconcile::diff(&wanted, observed, &self.claims);
+        let is_drift =
+            self.settle.cause.is_none() && self.settle.verified.as_ref() == Some(&wanted);
+        let last = self.config.reserve.rule_priority_last;
+        let has_lost_rule = diff.rules_missing.iter().any(|r| r.priority.0 >= last);
+        if has_lost_rule || is_drift && !diff.is_empty() {
+            self.release_outsiders();
+        }
         let flushes = self.due_flushes();
         if diff.is_empty() && flushes.is_empty() {
             self.settled(wanted);
@@ -220,9 +236,7 @@ impl Controller {
             self.settle.look_at = self.settle.retry_at;
             return;
         }
-        let found = diff.describe();
-        let is_drift =
-            self.settle.cause.is_none() && self.settle.verified.as_ref() == Some(&wanted);
+        let mut found = diff.describe();
         if is_drift {
             if let Some(wait) = self.settle.repairs.wait(now) {
                 self.settle.problem = Some(
@@ -237,8 +251,9 @@ impl Controller {
             self.settle.cause = Some("drift".to_owned());
         } else if self.settle.tried.as_ref() == Some(&wanted)
             && self.settle.retry_at.is_none()
-            && !found.is_empty()
+            && (!found.is_empty() || self.settle.was_refused)
         {
+            found.extend(flushes.iter().map(|(step, _)| format!("not done: {step}")));
             self.postpone(found, now);
             return;
         }
@@ -281,6 +296,17 @@ impl Controller {
         ));
         if self.settle.backoff.has_run_out_of_patience() {
             self.notify(Notice::Diverged { found });
+        }
+    }
+
+    /// While something of ours was missing, the last resort or `main` led new connections out by any
+    /// uplink. Those on uplinks out of service would stall for good once it is put back.
+    fn release_outsiders(&mut self) {
+        let reserve = &self.config.reserve;
+        for (uplink, state) in self.config.uplinks.iter().zip(&mut self.uplinks) {
+            if !self.service.uplinks.contains(&uplink.name) {
+                state.flush.get_or_insert(reserve.mark_out(uplink.slot));
+            }
         }
     }
 
@@ -329,9 +355,16 @@ impl Controller {
             return;
         };
         let mut changed_nft = false;
+        self.settle.was_refused = outcomes
+            .iter()
+            .any(|o| matches!(o, Outcome::Refused { .. }));
         for (planned, outcome) in plan.steps.iter().zip(&outcomes) {
             match (&planned.step, outcome) {
-                (Step::FlushConnections(mark), Outcome::Done | Outcome::AlreadySo) => {
+                // Where the uplink itself could not be taken out, new connections may have been
+                // pinned to it since: they are released once more when it is.
+                (Step::FlushConnections(mark), Outcome::Done | Outcome::AlreadySo)
+                    if !self.settle.was_refused =>
+                {
                     for state in self.uplinks.iter_mut().filter(|s| s.flush == Some(*mark)) {
                         state.flush = None;
                     }
@@ -346,12 +379,42 @@ impl Controller {
                 _ => {}
             }
         }
-        if let Some(urgent) = self.settle.waiting.take() {
-            self.settle.with_nft |= changed_nft;
-            self.apply(urgent);
-            return;
+        if let Some(mut urgent) = self.settle.waiting.take() {
+            // An uplink may have come back into service while its plan was waiting.
+            urgent.steps.retain(|s| !self.harms_service(&s.step));
+            if !urgent.is_empty() {
+                self.settle.with_nft |= changed_nft;
+                self.apply(urgent);
+                return;
+            }
         }
         self.settle.look_again = false;
         self.look_now(now, changed_nft);
+    }
+
+    /// Whether a step takes away the service object or the connections of an uplink in service.
+    fn harms_service(&self, step: &Step) -> bool {
+        let reserve = &self.config.reserve;
+        let serving = self.config.uplinks.iter();
+        let mut serving = serving.filter(|u| self.service.uplinks.contains(&u.name));
+        match step {
+            Step::DeleteNexthop(id) => {
+                serving.any(|u| *id == reserve.nexthop_service(FAMILY, u.slot))
+            }
+            Step::FlushConnections(mark) => {
+                serving.any(|u| mark.matches(reserve.mark_out(u.slot).value))
+            }
+            Step::SetSysctl { .. }
+            | Step::AddNexthop(_)
+            | Step::ReplaceNexthop(_)
+            | Step::AddRoute(_)
+            | Step::ReplaceRoute(_)
+            | Step::DeleteRoute(_)
+            | Step::AddRule(_)
+            | Step::DeleteRule(_)
+            | Step::SetNft(_)
+            | Step::DeleteNft { .. }
+            | Step::NameTables(_) => false,
+        }
     }
 }

@@ -5,9 +5,9 @@
 //! | first + 0 | `lookup main suppress_prefixlength 0` | connected and specific routes of others win |
 //! | first + 10 | `oif DEVICE lookup path` | what is bound to a device leaves by it, whatever its health |
 //! | first + 20 | `fwmark INBOUND lookup path` | what came in by an uplink is answered by it, likewise |
-//! | first + 30 | `fwmark UPLINK lookup service` | pinned connections stay; before the next, since a marked packet may bear another uplink's address |
-//! | first + 40 | `from ADDRESS lookup service` | the router's own traffic of an address |
-//! | last + 0 | `iif LAN lookup group` | everything else is shared out |
+//! | first + 30 | `fwmark UPLINK lookup service` | pinned connections stay; before the `from` rules, since a marked packet may bear another uplink's address |
+//! | last + 0 | `from ADDRESS lookup service` | the router's own traffic of an address; behind the rules of VPN software, whose networks may talk to that address |
+//! | last + 10 | `iif LAN lookup group` | everything else is shared out |
 
 use std::collections::BTreeSet;
 
@@ -51,11 +51,11 @@ pub(super) fn rules(inputs: &Inputs<'_>) -> BTreeSet<Rule> {
         {
             rules.insert(Rule {
                 from: Some(IpNet::from(address.addr())),
-                ..lookup(first + 40, service)
+                ..lookup(reserve.rule_priority_last, service)
             });
         }
     }
-    let last = lookup(reserve.rule_priority_last, reserve.table_group(0));
+    let last = lookup(reserve.rule_priority_last + 10, reserve.table_group(0));
     if inputs.config.lan.is_empty() {
         rules.insert(last);
     } else {

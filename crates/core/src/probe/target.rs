@@ -85,6 +85,11 @@ impl TargetState {
         }
     }
 
+    /// Whether the newest result is a loss.
+    pub(crate) fn missed_last(&self) -> bool {
+        self.losses_in_a_row > 0
+    }
+
     /// Lost probes as a part of 1, over the window.
     pub(crate) fn loss(&self) -> f64 {
         let lost = self.window.iter().filter(|r| r.is_none()).count();

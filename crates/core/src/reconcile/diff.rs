@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use uplinkd_model::{
-    Desired, Nexthop, NexthopKind, Observed, Reserve, Route, Rule, TableId, kernel_state::NftState,
-    nft::NftTable,
+    Desired, Nexthop, NexthopKind, Observed, Reserve, Route, RouteVia, Rule, TableId,
+    kernel_state::NftState, nft::NftTable,
 };
 
 /// What has to change. Each list is in the order of its objects' identity.
@@ -20,6 +20,9 @@ pub struct Diff {
     pub nexthops_missing: Vec<Nexthop>,
     /// Nexthops of ours that are other than they should be.
     pub nexthops_wrong: Vec<Nexthop>,
+    /// Groups of ours that bear an earlier protocol number, with the routes on them. The kernel keeps
+    /// a group's number when it is replaced, so they have to be made anew.
+    pub groups_of_earlier_proto: Vec<(Nexthop, Vec<Route>)>,
     /// Nexthops of ours that nothing wants.
     pub nexthops_orphaned: Vec<Nexthop>,
     /// Routes that are not there.
@@ -34,8 +37,8 @@ pub struct Diff {
     pub rules_orphaned: Vec<Rule>,
     /// The whole nft table, where it is not as it should be.
     pub nft: Option<NftTable>,
-    /// The name of our nft table, where there should be none.
-    pub nft_orphaned: Option<String>,
+    /// The names of nft tables of ours that nothing wants.
+    pub nft_orphaned: Vec<String>,
     /// What the look at the nft table found, in words.
     pub nft_found: Option<String>,
 }
@@ -68,6 +71,11 @@ impl Diff {
             self.nexthops_wrong
                 .iter()
                 .map(|n| format!("changed: nexthop {n}")),
+        );
+        lines.extend(
+            self.groups_of_earlier_proto
+                .iter()
+                .map(|(n, _)| format!("under an earlier protocol number: nexthop {n}")),
         );
         lines.extend(
             self.nexthops_orphaned
@@ -144,7 +152,17 @@ fn diff_nexthops(diff: &mut Diff, desired: &Desired, observed: &Observed, claims
     for (id, wanted) in &desired.nexthops {
         match observed.nexthops.get(id) {
             Some(present) if present == wanted => {}
-            Some(present) if is_ours(present) => diff.nexthops_wrong.push(wanted.clone()),
+            Some(present) if is_ours(present) => {
+                let is_group = matches!(present.kind, NexthopKind::Group(_));
+                if is_group && present.proto != wanted.proto {
+                    let routes = desired.routes.iter();
+                    let routes = routes.filter(|r| r.via == RouteVia::Nexthop(*id)).cloned();
+                    let anew = (wanted.clone(), routes.collect());
+                    diff.groups_of_earlier_proto.push(anew);
+                } else {
+                    diff.nexthops_wrong.push(wanted.clone());
+                }
+            }
             // A stranger's object under our id is not replaced: the add is refused and says so.
             Some(_) | None => diff.nexthops_missing.push(wanted.clone()),
         }
@@ -212,8 +230,10 @@ fn diff_nft(diff: &mut Diff, desired: &Desired, observed: &Observed, claims: &[R
             });
         }
         (None, Some(NftState::Holds(_) | NftState::Altered { .. })) => {
-            diff.nft_orphaned = claims.first().map(|c| c.nft_table.clone());
+            diff.nft_orphaned = claims.iter().take(1).map(|c| c.nft_table.clone()).collect();
         }
         (None, Some(NftState::Absent)) | (_, None) => {}
     }
+    diff.nft_orphaned
+        .extend(observed.nft_earlier.iter().cloned());
 }

@@ -9,18 +9,25 @@ use uplinkd_model::{Desired, Nexthop, NexthopKind, Observed, Plan, Reserve, Step
 
 use super::{Diff, diff};
 
+/// Switched on last of all that is added: a connection that is forwarded before its source can be
+/// translated is never translated, however long it lasts.
+const FORWARDING: &str = "net/ipv4/ip_forward";
+
 /// The steps that turn observed into desired.
 pub fn plan(diff: &Diff) -> Plan {
     let mut plan = Plan::default();
-    for (path, value) in &diff.sysctls {
-        plan.push(
-            Step::SetSysctl {
-                path: path.clone(),
-                value: value.clone(),
-            },
-            "needed for routing over several uplinks",
-        );
-    }
+    let (forwarding, others): (Vec<_>, Vec<_>) = diff
+        .sysctls
+        .iter()
+        .partition(|(path, _)| *path == FORWARDING);
+    let set = |plan: &mut Plan, sysctls: Vec<(&String, &String)>| {
+        for (path, value) in sysctls {
+            let (path, value) = (path.clone(), value.clone());
+            let reason = "needed for routing over several uplinks";
+            plan.push(Step::SetSysctl { path, value }, reason);
+        }
+    };
+    set(&mut plan, others);
     if let Some(names) = diff.table_names.as_ref().filter(|names| !names.is_empty()) {
         plan.push(
             Step::NameTables(names.clone()),
@@ -43,8 +50,23 @@ pub fn plan(diff: &Diff) -> Plan {
     for rule in &diff.rules_missing {
         plan.push(Step::AddRule(rule.clone()), "missing");
     }
+    set(&mut plan, forwarding);
     remove(&mut plan, diff);
+    make_groups_anew(&mut plan, diff);
     plan
+}
+
+/// One after the other, and last, when only our present tables are asked: while one is gone, with the
+/// routes on it, the last resort or the best tier beside it carries.
+fn make_groups_anew(plan: &mut Plan, diff: &Diff) {
+    for (group, routes) in &diff.groups_of_earlier_proto {
+        let reason = "bears an earlier protocol number";
+        plan.push(Step::DeleteNexthop(group.id), reason);
+        plan.push(Step::AddNexthop(group.clone()), reason);
+        for route in routes {
+            plan.push(Step::AddRoute(route.clone()), "went with its group");
+        }
+    }
 }
 
 /// The steps that remove everything of ours.
@@ -86,7 +108,7 @@ fn remove(plan: &mut Plan, diff: &Diff) {
     for rule in rules {
         plan.push(Step::DeleteRule(rule.clone()), "no longer wanted");
     }
-    if let Some(name) = &diff.nft_orphaned {
+    for name in &diff.nft_orphaned {
         plan.push(Step::DeleteNft { name: name.clone() }, "no longer wanted");
     }
     for route in &diff.routes_orphaned {
@@ -94,5 +116,87 @@ fn remove(plan: &mut Plan, diff: &Diff) {
     }
     for nexthop in &diff.nexthops_orphaned {
         plan.push(Step::DeleteNexthop(nexthop.id), "no longer wanted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uplinkd_model::{Family, NexthopId, Route, RouteVia, TableId, ids::Proto};
+
+    use super::*;
+
+    fn group(id: u32, proto: Proto) -> (NexthopId, Nexthop) {
+        let (id, kind) = (NexthopId(id), NexthopKind::Group(Vec::new()));
+        (id, Nexthop { id, proto, kind })
+    }
+
+    fn default(metric: u32, id: u32, proto: Proto) -> Route {
+        Route {
+            table: TableId(7000),
+            destination: Family::V4.default_route(),
+            metric,
+            via: RouteVia::Nexthop(NexthopId(id)),
+            source: None,
+            proto,
+        }
+    }
+
+    #[test]
+    fn a_group_under_an_earlier_protocol_number_is_made_anew_with_its_routes() {
+        let now = Reserve::default();
+        let earlier = Reserve {
+            proto: Proto(99),
+            ..now.clone()
+        };
+        let (first, second) = (now.nexthop_ids, now.nexthop_ids + 1);
+        let groups = |proto| [group(first, proto), group(second, proto)].into();
+        let routes = |proto| [default(10, second, proto), default(20, first, proto)].into();
+        let desired = Desired {
+            nexthops: groups(now.proto),
+            routes: routes(now.proto),
+            ..Desired::default()
+        };
+        let observed = Observed {
+            nexthops: groups(earlier.proto),
+            routes: routes(earlier.proto),
+            ..Observed::default()
+        };
+        let plan = plan(&diff(&desired, &observed, &[now.clone(), earlier]));
+        let steps: Vec<_> = plan.steps.into_iter().map(|s| s.step).collect();
+        let anew = |id: u32, metric| {
+            [
+                Step::DeleteNexthop(NexthopId(id)),
+                Step::AddNexthop(group(id, now.proto).1),
+                Step::AddRoute(default(metric, id, now.proto)),
+            ]
+        };
+        assert_eq!(steps[2..], [anew(first, 20), anew(second, 10)].concat());
+        assert!(matches!(
+            steps[..2],
+            [Step::ReplaceRoute(_), Step::ReplaceRoute(_)]
+        ));
+    }
+
+    #[test]
+    fn an_nft_table_under_an_earlier_name_goes_after_the_new_one_is_there() {
+        let now = Reserve::default();
+        let table = uplinkd_model::nft::NftTable {
+            name: now.nft_table.clone(),
+            pin_mask: now.mark_pin_mask(),
+            uplinks: Vec::new(),
+        };
+        let desired = Desired {
+            nft: Some(table.clone()),
+            ..Desired::default()
+        };
+        let observed = Observed {
+            nft: Some(uplinkd_model::kernel_state::NftState::Absent),
+            nft_earlier: ["older".to_owned()].into(),
+            ..Observed::default()
+        };
+        let plan = plan(&diff(&desired, &observed, &[now]));
+        let steps: Vec<_> = plan.steps.into_iter().map(|s| s.step).collect();
+        let name = "older".to_owned();
+        assert_eq!(steps, [Step::SetNft(table), Step::DeleteNft { name }]);
     }
 }

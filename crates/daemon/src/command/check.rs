@@ -34,7 +34,12 @@ pub fn run(file: &Path, state_dir: &Path, file_only: bool, json: bool) -> anyhow
     let mut diagnostics = loaded.parsed.warnings().to_vec();
     let mut is_good = true;
     if !file_only {
-        let state = State::load(state_dir)?;
+        // One more finding among the others: `run` refuses to start with it.
+        let state = State::load(state_dir).unwrap_or_else(|error| {
+            is_good = false;
+            diagnostics.push(Diagnostic::error(0..0, format!("{error:#}")));
+            State::default()
+        });
         let config = loaded.parsed.to_config(&state.slots);
         let mut kernel = Kernel::open()?;
         let features = kernel.features();
@@ -76,15 +81,5 @@ fn report(json: bool, diagnostics: &[Diagnostic], file: &Path, text: &str) {
         );
         return;
     }
-    // A finding without a place in the file is one line; the others show their line.
-    let (placed, general): (Vec<_>, Vec<_>) =
-        diagnostics.iter().cloned().partition(|d| d.span != (0..0));
-    load::show(&placed, file, text);
-    for finding in general {
-        let hint = finding
-            .hint
-            .map(|h| format!("\n  hint: {h}"))
-            .unwrap_or_default();
-        eprintln!("{}: {}{hint}", finding.severity.as_str(), finding.message);
-    }
+    load::show(diagnostics, file, text);
 }

@@ -3,9 +3,9 @@
 use std::fs;
 
 use anstream::{eprintln, println};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use uplinkd_core::reconcile;
-use uplinkd_kernel::{Kernel, Look};
+use uplinkd_kernel::{Kernel, Look, sysctl};
 use uplinkd_model::{Outcome, Plan, Reserve, Step};
 
 use crate::{args::Paths, exit::Exit, load, lock::Lock, state::State};
@@ -18,6 +18,12 @@ pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
     let _lock = Lock::take(&paths.runtime_dir)?;
     let state = State::load(&paths.state_dir)?;
     let mut kernel = Kernel::open()?.with_state_dir(Some(paths.state_dir.clone()));
+    // Before the first step, so that nothing is half removed.
+    if !kernel.features().net_admin {
+        bail!(
+            "cannot remove anything without the right to change routing (CAP_NET_ADMIN): run as root"
+        );
+    }
 
     let mut claims = state.reserves.clone();
     if let Ok(loaded) = load::read(&paths.config) {
@@ -33,20 +39,14 @@ pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
         let plan = removal(&mut kernel, claim)?;
         refused += execute(&mut kernel, &plan);
     }
-    let mut plan = Plan::default();
-    for (path, value) in &state.sysctls {
-        // An interface that is gone took its sysctls with it.
-        if uplinkd_kernel::sysctl::exists(path) {
-            plan.push(
-                Step::SetSysctl {
-                    path: path.clone(),
-                    value: value.clone(),
-                },
-                "as it was before",
-            );
-        }
+    // Forwarding first: the kernel changes others along with it.
+    let (first, rest): (Vec<_>, Vec<_>) = state
+        .sysctls
+        .iter()
+        .partition(|(path, _)| sysctl::drags_others_along(path));
+    for part in [first, rest] {
+        refused += execute(&mut kernel, &restoration(&part));
     }
-    refused += execute(&mut kernel, &plan);
     for claim in &claims {
         refused += removal(&mut kernel, claim)?.steps.len();
     }
@@ -63,6 +63,19 @@ pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
     }
     eprintln!("nothing of ours is left");
     Ok(Exit::Yes)
+}
+
+/// Gives sysctls the values from before us, where they have others.
+fn restoration(before: &[(&String, &String)]) -> Plan {
+    let mut plan = Plan::default();
+    for (path, value) in before.iter().copied() {
+        // An interface that is gone took its sysctls with it.
+        if sysctl::exists(path) && sysctl::read(path).is_ok_and(|now| now != *value) {
+            let (path, value) = (path.clone(), value.clone());
+            plan.push(Step::SetSysctl { path, value }, "as it was before");
+        }
+    }
+    plan
 }
 
 fn removal(kernel: &mut Kernel, claim: &Reserve) -> anyhow::Result<Plan> {

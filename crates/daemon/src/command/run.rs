@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{debug, info, trace, warn};
 use uplinkd_core::{Action, Controller, Event, ProbeId, event::HintKind};
-use uplinkd_kernel::{Hint, Kernel, Watch};
+use uplinkd_kernel::{Hint, Kernel, Watch, sysctl};
 use uplinkd_model::{Outcome, Plan, Step, notice::Notice};
 use uplinkd_probe::Prober;
 use uplinkd_web::{Request, Shared};
@@ -134,15 +134,16 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         loop {
-            self.carry_out()?;
+            self.carry_out();
             let deadline = self.controller.next_deadline();
             let wait = deadline.map(|t| self.clock.until(t));
             // Answers before everything else: a busy moment of ours must not look like a slow line.
             tokio::select! {
                 biased;
                 replies = self.prober.replies() => self.take_replies(replies),
+                // Before hints, of which a storm may never leave a moment without one.
+                () = sleep(wait) => self.tell_core(Event::Tick),
                 hint = self.watch.next() => self.take_hint(hint?),
-                () = sleep(wait) => self.tick(),
                 Some(request) = self.requests.recv() => self.answer(request),
                 _ = hangup.recv() => self.reload(),
                 _ = terminate.recv() => break,
@@ -159,20 +160,16 @@ impl Daemon {
         let now = self.clock.now();
         for reply in replies {
             trace!(probe = reply.id, rtt = ?reply.rtt, "answer");
-            self.controller.handle(
-                Event::Reply {
-                    probe: ProbeId(reply.id),
-                    rtt: reply.rtt,
-                },
-                now,
-            );
+            let (probe, rtt) = (ProbeId(reply.id), reply.rtt);
+            self.controller.handle(Event::Reply { probe, rtt }, now);
         }
     }
 
-    fn tick(&mut self) {
+    /// Gives the core a fact, after the answers that came while we were busy.
+    fn tell_core(&mut self, event: Event) {
         let waiting = self.prober.drain();
         self.take_replies(waiting);
-        self.controller.handle(Event::Tick, self.clock.now());
+        self.controller.handle(event, self.clock.now());
     }
 
     fn take_hint(&mut self, hint: Hint) {
@@ -209,24 +206,23 @@ impl Daemon {
             },
         };
         debug!(?event, "the kernel hints");
-        self.controller.handle(event, self.clock.now());
+        self.tell_core(event);
     }
 
-    fn carry_out(&mut self) -> anyhow::Result<()> {
+    fn carry_out(&mut self) {
         while let Some(action) = self.controller.next_action() {
             match action {
                 Action::Probe(probe) => self.probe(probe),
                 Action::Observe { nft } => self.observe(nft),
-                Action::Apply(plan) => self.apply(&plan)?,
+                Action::Apply(plan) => self.apply(&plan),
                 Action::Notify(notice) => {
                     if matches!(notice, Notice::Applied { .. }) {
-                        self.note_claims()?;
+                        self.note_claims();
                     }
                     self.tell(&notice);
                 }
             }
         }
-        Ok(())
     }
 
     fn probe(&mut self, probe: uplinkd_core::Probe) {
@@ -240,8 +236,7 @@ impl Daemon {
         });
         if let Err(error) = sent {
             debug!(%error, "probe not sent");
-            self.controller
-                .handle(Event::SendFailed { probe: id }, self.clock.now());
+            self.tell_core(Event::SendFailed { probe: id });
         }
     }
 
@@ -255,12 +250,12 @@ impl Daemon {
                 Event::ObserveFailed { text }
             }
         };
-        self.controller.handle(event, self.clock.now());
+        self.tell_core(event);
     }
 
-    fn apply(&mut self, plan: &Plan) -> anyhow::Result<()> {
+    fn apply(&mut self, plan: &Plan) {
         let began = Instant::now();
-        self.remember_sysctls(plan)?;
+        self.remember_sysctls(plan);
         let outcomes = self.kernel.execute(plan);
         let took = began.elapsed();
         for (planned, outcome) in plan.steps.iter().zip(&outcomes) {
@@ -272,31 +267,43 @@ impl Daemon {
             }
         }
         info!(steps = plan.steps.len(), ?took, "plan applied");
-        self.controller
-            .handle(Event::Outcomes(outcomes), self.clock.now());
-        Ok(())
+        self.tell_core(Event::Outcomes(outcomes));
     }
 
     /// What sysctls were before us is on disk before they change.
-    fn remember_sysctls(&mut self, plan: &Plan) -> anyhow::Result<()> {
+    fn remember_sysctls(&mut self, plan: &Plan) {
         let mut is_new = false;
         for planned in &plan.steps {
-            if let Step::SetSysctl { path, .. } = &planned.step
-                && let Ok(before) = uplinkd_kernel::sysctl::read(path)
-            {
-                is_new |= self.state.remember_sysctl(path, &before);
+            if let Step::SetSysctl { path, .. } = &planned.step {
+                for path in std::iter::once(path.clone()).chain(sysctl::dragged_along(path)) {
+                    if let Ok(before) = sysctl::read(&path) {
+                        is_new |= self.state.remember_sysctl(&path, &before);
+                    }
+                }
             }
         }
-        if is_new { self.state.save() } else { Ok(()) }
+        if is_new {
+            self.save_state();
+        }
+    }
+
+    /// A full disk must not stop a router: what could not be written is kept, and written next time.
+    fn save_state(&self) {
+        if let Err(error) = self.state.save() {
+            let reason = format!("{error:#}");
+            warn!(
+                reason,
+                "routing goes on, but a restart or `clean` may not remember all"
+            );
+        }
     }
 
     /// Once objects under earlier reserves are verified to be gone, they are forgotten.
-    fn note_claims(&mut self) -> anyhow::Result<()> {
+    fn note_claims(&mut self) {
         if self.state.reserves != self.controller.claims() {
             self.state.reserves = self.controller.claims().to_vec();
-            self.state.save()?;
+            self.save_state();
         }
-        Ok(())
     }
 
     fn tell(&self, notice: &Notice) {
@@ -349,8 +356,7 @@ impl Daemon {
             Watch::open(&self.state.reserves, self.kernel.ports()).map_err(|e| e.to_string())?;
         let names: Vec<_> = config.uplinks.iter().map(|u| u.name.clone()).collect();
         self.prober.retain(|name| names.contains(name));
-        self.controller
-            .handle(Event::Config(Box::new(config)), self.clock.now());
+        self.tell_core(Event::Config(Box::new(config)));
         Ok(())
     }
 

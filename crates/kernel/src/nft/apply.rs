@@ -25,7 +25,7 @@ const PLACES: [&str; 5] = [
 
 /// How long `nft` may take: our table takes milliseconds, and a router must not stand still because
 /// of it. When the time is over it is killed, and what it did is seen by the next look.
-pub(super) const WAIT: Duration = Duration::from_secs(10);
+pub(super) const WAIT: Duration = Duration::from_secs(3);
 
 /// How often the end of a process is looked for that has closed its output but has not ended.
 const END_POLL: Duration = Duration::from_millis(1);
@@ -67,7 +67,14 @@ impl Kernel {
         };
         // Only for its check of the name.
         render(&empty)?;
-        self.nft.set(None);
+        if self
+            .nft
+            .known
+            .as_ref()
+            .is_some_and(|k| k.table.name == name)
+        {
+            self.nft.set(None);
+        }
         run(&["-f", "-"], &format!("delete table inet {name}\n"))?;
         Ok(())
     }

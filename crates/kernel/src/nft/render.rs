@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! prerouting, output   connection without F, older than us    -> adopt: by its addresses
-//! prerouting           new connection from an uplink          -> pin_in:  ct mark, meta mark
+//! prerouting           new connection from an uplink          -> pin_in:  ct mark
 //! prerouting, output   connection with F                      -> restore: meta mark
 //! postrouting          connection without F leaves by uplink  -> pin_out: ct mark
 //! nat                  leaves by an uplink                    -> its source address is replaced
@@ -95,7 +95,8 @@ fn chains(text: &mut String, pin_mask: u32, uplink: &NftUplink) {
         text.push_str("\t}\n");
     };
     chain("pin_out", &[set("ct", out)]);
-    chain("pin_in", &[set("ct", inbound), set("meta", inbound)]);
+    // Not the packet itself: it is on its way in, and its mark would lead it out again.
+    chain("pin_in", &[set("ct", inbound)]);
     chain("restore_out", &[set("meta", out)]);
     chain("restore_in", &[set("meta", inbound)]);
     match uplink.nat {
@@ -204,23 +205,24 @@ fn collection(text: &mut String, name: &str, of: &str, entries: BTreeMap<String,
 
 /// The chains that the kernel enters, which are the same for any uplinks.
 ///
-/// What arrives on an uplink in the direction in which the connection began is on its way to us or
-/// to the LAN, and must not be led out by the uplink again: it is accepted before the mark is
-/// restored. In `nat`, an uplink's own addresses are never rewritten when they leave by it.
+/// What arrives on an uplink is on its way in, whoever began the connection, and must not be led out
+/// by the uplink again: it is accepted before the mark is restored. Its way may be known only to a
+/// rule that is asked after ours, such as a VPN's with a table of its own. In `nat`, an uplink's own
+/// addresses are never rewritten when they leave by it.
 fn hooks(pin_mask: u32) -> String {
     let pin = format!("{pin_mask:#010x}");
     format!(
         "\tchain adopt {{
 \t\tct reply ip daddr vmap @adopt_out4
 \t\tct reply ip6 daddr vmap @adopt_out6
-\t\tct original ip daddr vmap @adopt_in4
-\t\tct original ip6 daddr vmap @adopt_in6
+\t\tiifname @uplinks ct direction original ct original ip daddr vmap @adopt_in4
+\t\tiifname @uplinks ct direction original ct original ip6 daddr vmap @adopt_in6
 \t}}
 \tchain prerouting {{
 \t\ttype filter hook prerouting priority mangle; policy accept;
 \t\tct state new ct mark and {pin} == 0 iifname vmap @pin_in
 \t\tct state established ct mark and {pin} == 0 jump adopt
-\t\tiifname @uplinks ct direction original accept
+\t\tiifname @uplinks accept
 \t\tct mark and {pin} vmap @restore
 \t}}
 \tchain output {{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::UdpSocket};
 use nix::libc;
 use uplinkd_kernel::{Kernel, RouteKind, RouteQuery};
 use uplinkd_model::{
-    Family, Mark, NexthopId, NexthopKind, Outcome, Route, RouteVia, Rule, RulePriority, Step,
+    Family, Mark, Nat, NexthopId, NexthopKind, Outcome, Route, RouteVia, Rule, RulePriority, Step,
     TableId, ids::Proto, kernel_state::RuleAction,
 };
 
@@ -428,5 +428,23 @@ fn kinds_that_we_never_make_are_seen_as_other() {
         }
         let route = seen.routes.first().unwrap();
         assert_eq!((&route.via, route.proto), (&RouteVia::Other, Proto(3)));
+    });
+}
+
+#[test]
+fn no_rule_leads_traffic_to_where_nobody_translates_it() {
+    in_netns(|| {
+        let mut kernel = Kernel::open().unwrap();
+        let rule = Rule::lookup(Family::V4, 32000, TableId(15192), OURS);
+        let name = |interface| crate::nft::uplink(1, interface, Nat::Masquerade, &[]);
+        let put = |interface| Step::SetNft(crate::nft::table(vec![name(interface)]));
+        let unfit = || [put("a\"b"), Step::AddRule(rule.clone())];
+        let outcomes = execute(&mut kernel, unfit());
+        assert!(matches!(outcomes[0], Outcome::Refused { .. }));
+        assert_eq!(outcomes[1], Outcome::Skipped);
+        assert!(observe(&mut kernel).rules.iter().all(|r| r.proto != OURS));
+        // The table from before still translates.
+        done(&mut kernel, [put("wan1")]);
+        assert_eq!(execute(&mut kernel, unfit())[1], Outcome::Done);
     });
 }

@@ -373,3 +373,22 @@ fn what_is_of_no_uplink_is_left_alone() {
         assert_eq!(connection_mark("src=10.0.0.2 dst=10.0.0.1"), 0);
     });
 }
+
+/// A VPN's network is known to its own table alone, whose rule is asked after ours.
+#[test]
+fn answers_reach_a_network_that_only_a_later_rule_knows() {
+    in_netns(|| {
+        let net = net();
+        sh("ip route add 10.0.0.0/24 dev lan table 52");
+        sh("ip route del 10.0.0.0/24 dev lan table main");
+        sh("ip rule add pref 2200 lookup 52");
+        let mut kernel = Kernel::open().unwrap();
+        lead_by_marks(&mut kernel);
+        done(&mut kernel, [Step::SetNft(uplinks_that_adopt_nothing())]);
+        let seen = net.client.run(|| {
+            let socket = socket("0.0.0.0:0");
+            [(); 3].map(|()| ask(&socket, SERVER).map_err(|e| e.kind()))
+        });
+        assert_eq!(seen, [Ok(address("100.64.1.2")); 3]);
+    });
+}

@@ -2,7 +2,9 @@
 
 use nix::libc;
 use uplinkd_kernel::Kernel;
-use uplinkd_model::{Family, NexthopId, NexthopKind, Outcome, RouteVia, Rule, Step, TableId};
+use uplinkd_model::{
+    Family, Nexthop, NexthopId, NexthopKind, Outcome, Proto, RouteVia, Rule, Step, TableId,
+};
 
 use crate::common::{
     OURS, default_route, done, execute, group, in_netns, observe, refusal, sh, single, veth,
@@ -139,6 +141,25 @@ fn groups_and_single_nexthops_do_not_replace_each_other() {
         let same = group(G, &[(B, 1)]);
         done(&mut kernel, [Step::ReplaceNexthop(same.clone())]);
         assert_eq!(observe(&mut kernel).nexthops[&NexthopId(G)], same);
+    });
+}
+
+#[test]
+fn a_replaced_group_keeps_the_number_of_who_put_it_first_and_a_single_one_does_not() {
+    in_netns(|| {
+        let mut kernel = Kernel::open().unwrap();
+        two_uplinks(&mut kernel);
+        for (id, kept) in [(A, false), (G, true)] {
+            let id = NexthopId(id);
+            let before = observe(&mut kernel).nexthops[&id].clone();
+            let renamed = Nexthop {
+                proto: Proto(99),
+                ..before.clone()
+            };
+            done(&mut kernel, [Step::ReplaceNexthop(renamed.clone())]);
+            let now = observe(&mut kernel).nexthops[&id].clone();
+            assert_eq!(now, if kept { before } else { renamed });
+        }
     });
 }
 

@@ -49,10 +49,7 @@ fn bits_of_others_are_kept_wherever_a_mark_is_set() {
     }
     assert_eq!(
         block(&text, "chain pin_in_1 {"),
-        [
-            "ct mark set ct mark and 0xe0ffffff or 0x11000000",
-            "meta mark set meta mark and 0xe0ffffff or 0x11000000",
-        ]
+        ["ct mark set ct mark and 0xe0ffffff or 0x11000000"]
     );
 }
 
