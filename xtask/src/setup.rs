@@ -4,6 +4,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::bench::print::talk;
+
 /// Makes sure that `nft` is there, the one outside program that routing needs.
 pub(crate) fn ensure_nft() -> Result<()> {
     if has_nft() {
@@ -11,7 +13,7 @@ pub(crate) fn ensure_nft() -> Result<()> {
     }
     let is_root = nix::unistd::geteuid().is_root();
     if is_root && runs("apt-get", &["--version"]) {
-        eprintln!("nft is missing: installing the package nftables");
+        talk("nft is missing: installing the package nftables");
         // An old package list may name a file that the mirror no longer has.
         let _ = quiet("apt-get", &["update", "-q"]).status();
         let installed = quiet("apt-get", &["install", "-q", "-y", "nftables"])

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{setup, tidy};
+use crate::{bench::print::talk, setup, tidy};
 
 /// Runs all checks and tests. With `CI` in the environment warnings are errors, and a kernel test
 /// that cannot run is a failure and not a skip.
@@ -36,14 +36,14 @@ pub(crate) fn run() -> Result<()> {
         &[]
     };
     step("documentation", || setup::cargo_with(&documentation, deny))?;
-    eprintln!("everything holds");
+    talk("everything holds");
     Ok(())
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    eprintln!("==> {name}");
+    talk(&format!("==> {name}"));
     let began = std::time::Instant::now();
     work()?;
-    eprintln!("    {name}: {} s", began.elapsed().as_secs());
+    talk(&format!("    {name}: {} s", began.elapsed().as_secs()));
     Ok(())
 }

@@ -5,9 +5,15 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-/// A crate, what it may use of ours, and what it must never use of others (`docs/ARCHITECTURE.md`).
-/// `None`: all of ours.
-const ARROWS: [(&str, Option<&[&str]>, &[&str]); 12] = [
+/// A crate, what it may use of ours (`None`: all), and what it must never use of others.
+type Arrows = (
+    &'static str,
+    Option<&'static [&'static str]>,
+    &'static [&'static str],
+);
+
+/// As in `docs/ARCHITECTURE.md`.
+const ARROWS: [Arrows; 12] = [
     (
         "model",
         Some(&[]),

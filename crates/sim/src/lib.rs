@@ -1,1 +1,19 @@
-//! Under construction.
+//! The pure core in a simulator: a fake kernel with the real one's quirks, virtual time, seeded
+//! trouble, and invariants that are checked after every step of every plan.
+//!
+//! [`run::run`] plays the history of one seed; the same seed plays the same history. Start with
+//! `run.rs` (what a history is), then `world/watch.rs` (what must hold) and `kernel.rs` (what the
+//! kernel does on its own).
+
+pub mod clock;
+mod compare;
+pub mod faults;
+pub mod kernel;
+pub mod net;
+pub mod reference;
+pub mod run;
+pub mod scenario;
+pub mod seeds;
+mod world;
+
+pub use run::{Failure, Report, run};

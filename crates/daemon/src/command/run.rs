@@ -215,14 +215,10 @@ impl Daemon {
                 Action::Probe(probe) => self.probe(probe),
                 Action::Observe { nft } => self.observe(nft),
                 Action::Apply(plan) => self.apply(&plan),
-                Action::Notify(notice) => {
-                    if matches!(notice, Notice::Applied { .. }) {
-                        self.note_claims();
-                    }
-                    self.tell(&notice);
-                }
+                Action::Notify(notice) => self.tell(&notice),
             }
         }
+        self.note_claims();
     }
 
     fn probe(&mut self, probe: uplinkd_core::Probe) {

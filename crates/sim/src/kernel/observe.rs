@@ -1,0 +1,79 @@
+//! Looks at the kernel, in parts: a real look is several dumps, between which things change.
+
+use uplinkd_model::{
+    NexthopKind, Observed, Route, RouteVia, TableId, kernel_state::ForeignDefault,
+};
+
+use super::Kernel;
+
+/// How many parts a look has.
+pub(crate) const LOOK_PARTS: usize = 3;
+
+impl Kernel {
+    /// Reads one part of a look, 0 to [`LOOK_PARTS`] - 1, into `observed`.
+    pub fn observe_part(&self, part: usize, nft: bool, sysctls: &[String], into: &mut Observed) {
+        match part {
+            0 => into.links = self.links.clone(),
+            1 => {
+                into.nexthops = self.nexthops.clone();
+                into.rules = self.rules.clone();
+            }
+            _ => {
+                let routes = self.routes.values();
+                let (proto, tables) = (self.reserve.proto, self.reserve.tables);
+                let in_range = |t: TableId| t.0 >= tables && t.0 - tables < 65_536;
+                into.routes = routes
+                    .filter(|r| r.proto == proto || in_range(r.table))
+                    .cloned()
+                    .collect();
+                into.foreign_defaults = self.foreign_defaults();
+                into.nft = nft.then(|| self.nft.clone());
+                into.sysctls = sysctls
+                    .iter()
+                    .filter_map(|path| Some((path.clone(), self.sysctls.get(path)?.clone())))
+                    .collect();
+                into.table_names = self.table_names.clone();
+            }
+        }
+    }
+
+    /// A whole look at one moment.
+    pub fn observe(&self, nft: bool, sysctls: &[String]) -> Observed {
+        let mut observed = Observed::default();
+        for part in 0..LOOK_PARTS {
+            self.observe_part(part, nft, sysctls, &mut observed);
+        }
+        observed
+    }
+
+    fn foreign_defaults(&self) -> Vec<ForeignDefault> {
+        let way = |r: &Route| match &r.via {
+            RouteVia::Device { device, gateway } => Some((device.index, *gateway)),
+            RouteVia::Nexthop(id) => match &self.nexthops.get(id)?.kind {
+                NexthopKind::Single {
+                    device, gateway, ..
+                } => Some((device.index, *gateway)),
+                NexthopKind::Group(_) | NexthopKind::Other => None,
+            },
+            RouteVia::Unreachable | RouteVia::Other => None,
+        };
+        self.routes
+            .values()
+            .filter(|r| {
+                r.table == TableId::MAIN
+                    && r.destination.prefix_len() == 0
+                    && r.proto != self.reserve.proto
+            })
+            .filter_map(|r| {
+                let (ifindex, gateway) = way(r)?;
+                Some(ForeignDefault {
+                    ifindex,
+                    gateway,
+                    family: r.family(),
+                    table: r.table,
+                    metric: r.metric,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,278 @@
+//! One history from beginning to end: trouble, quiet, comparison with the reference, removal.
+
+use std::{fmt, time::Duration};
+
+use uplinkd_core::{Event, Time, event::HintKind, reconcile};
+use uplinkd_model::{Outcome, Step};
+
+pub use crate::world::Report;
+use crate::{
+    compare::judge,
+    faults, reference, scenario,
+    world::{Happening, World},
+};
+
+/// The longest that settling may take once all is quiet: a slow look (30 s), the longest wait
+/// between attempts (30 s), and probes on top.
+const SETTLE_MAX: Duration = Duration::from_secs(90);
+/// Lines of the trace that a failure shows.
+const TRACE_MAX: usize = 160;
+
+/// A broken invariant.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed of the history.
+    pub seed: u64,
+    /// When, in virtual time.
+    pub at: Time,
+    /// Which invariant, and how.
+    pub what: String,
+    /// What happened before, one line each.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, .. } = self;
+        let from = self.trace.len().saturating_sub(TRACE_MAX);
+        if from > 0 {
+            writeln!(f, "      ... {from} lines before")?;
+        }
+        for line in &self.trace[from..] {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(
+            f,
+            "seed {seed} at {:.6} s: {}",
+            self.at.0.as_secs_f64(),
+            self.what
+        )?;
+        let next = seed.wrapping_add(1);
+        write!(
+            f,
+            "again: UPLINKD_SIM_SEEDS={seed}..{next} cargo test -p uplinkd-sim"
+        )
+    }
+}
+
+/// Plays the history of a seed.
+///
+/// # Errors
+/// [`Failure`] says which invariant broke and what came before it.
+pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
+    let (result, _) = play(seed, false);
+    result.map_err(|_| {
+        // Once more, this time writing down what happens.
+        let (again, mut world) = play(seed, true);
+        Box::new(Failure {
+            seed,
+            at: world.now(),
+            what: again
+                .err()
+                .unwrap_or_else(|| "not the same twice".to_owned()),
+            trace: world.trace.take().unwrap_or_default(),
+        })
+    })
+}
+
+/// Plays the history of a seed and gives the whole trace, for a person to read.
+pub fn trace(seed: u64) -> Vec<String> {
+    let (result, mut world) = play(seed, true);
+    let mut lines = world.trace.take().unwrap_or_default();
+    lines.extend(result.err());
+    lines
+}
+
+fn play(seed: u64, traced: bool) -> (Result<Report, String>, World) {
+    let mut luck = fastrand::Rng::with_seed(seed);
+    let (scenario, kernel, net) = scenario::draw(&mut luck);
+    let mut world = World::new(scenario, kernel, net, luck, traced);
+    let result = history(&mut world);
+    (result, world)
+}
+
+fn history(world: &mut World) -> Result<Report, String> {
+    introduce(world);
+    let flavour = faults::flavour(&mut world.luck);
+    let trouble = Time(Duration::from_millis(world.luck.u64(5_000..30_000)));
+    let lines = world.net.lines.len();
+    for (at, fault) in faults::draw(&mut world.luck, flavour, lines, trouble) {
+        // The first moments are the daemon's, more often than not.
+        let at = if world.luck.u8(0..3) > 0 {
+            at + Duration::from_secs(3)
+        } else {
+            at
+        };
+        world.agenda.note(at, Happening::Fault(fault));
+    }
+    (0..lines).for_each(|u| world.set_default(u, true));
+    if world.scenario.squatted {
+        world.excuse_for_ever();
+    }
+    world.agenda.note(Time::default(), Happening::Start);
+    world.agenda.note(Time::default(), Happening::Connect);
+    world.run_until(trouble + Duration::from_secs(3))?;
+
+    world.calm_down();
+    heal(world);
+    if world.scenario.squatted {
+        let end = world.now() + Duration::from_secs(10);
+        world.run_until(end)?;
+    } else {
+        settle(world)?;
+        stay_settled(world)?;
+        // With nothing up a restart may keep fewer for last resort, as they are found dead in turn.
+        if world.luck.u8(0..3) == 0 && !world.said.last_resort {
+            start_again(world)?;
+        }
+    }
+    remove(world)?;
+    world.report.lasted = world.now().0;
+    Ok(world.report)
+}
+
+fn introduce(world: &mut World) {
+    let config = world.scenario.config.clone();
+    for (n, uplink) in config.uplinks.iter().enumerate() {
+        let probe = &uplink.probe;
+        world.say(|| {
+            format!(
+                "uplink {n}: {} slot {} on {}, gateway {:?}; targets {:?}, quorum {}, every {:?} within {:?}, fall {}, rise {}",
+                uplink.name, uplink.slot, uplink.interface, uplink.gateway,
+                probe.targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                probe.quorum, probe.interval, probe.timeout, probe.fall, probe.rise
+            )
+        });
+    }
+    for (n, group) in config.groups.iter().enumerate() {
+        let tier = |t: &Vec<uplinkd_model::Member>| {
+            t.iter()
+                .map(|m| format!("{}({})", m.uplink, m.weight))
+                .collect::<Vec<_>>()
+                .join("+")
+        };
+        let tiers: Vec<_> = group.tiers.iter().map(tier).collect();
+        world.say(|| format!("group {n}: {} = {}", group.name, tiers.join(", then ")));
+    }
+}
+
+/// Ends the trouble; each line stays broken in its way, or works.
+fn heal(world: &mut World) {
+    world.net.dead_hosts.clear();
+    if world.luck.u8(0..4) == 0 {
+        world.net.dead_hosts.insert(scenario::host(1));
+    }
+    for line in 0..world.net.lines.len() {
+        let name = world.net.lines[line].interface.clone();
+        let broken = world.luck.u8(0..16);
+        if world.kernel.link(&name).is_none() && broken != 0 {
+            world.kernel.add_link(&name);
+        }
+        let address = world.net.lines[line].address;
+        world.kernel.set_admin(&name, true);
+        world.kernel.set_carrier(&name, true);
+        world.kernel.add_address(&name, address);
+        world.set_default(line, true);
+        world.net.lines[line].gateway_alive = true;
+        world.net.lines[line].upstream_alive = true;
+        world.net.lines[line].loss = 0;
+        match broken {
+            0 => world.kernel.remove_link(&name),
+            1 => world.kernel.set_carrier(&name, false),
+            2 => world.kernel.set_admin(&name, false),
+            3 => world.kernel.remove_address(&name, address),
+            4 => world.net.lines[line].gateway_alive = false,
+            5 => world.net.lines[line].upstream_alive = false,
+            _ => {}
+        }
+        world.say(|| format!("quiet: uplink {line} ends in state {broken} (6 and more: well)"));
+        world.line_struck(line);
+    }
+}
+
+fn settle(world: &mut World) -> Result<(), String> {
+    // What fell silent with the last fault must have had the time to be found out.
+    let specs = world.scenario.config.uplinks.iter().map(|u| &u.probe);
+    let longest = specs.map(|s| s.interval * (s.fall + 1) + s.timeout).max();
+    let first = world.now() + longest.unwrap_or_default() + Duration::from_millis(500);
+    world.run_until(first)?;
+    let end = world.now() + SETTLE_MAX;
+    loop {
+        let next = world.now() + Duration::from_millis(500);
+        world.run_until(next)?;
+        match judge(world) {
+            Ok(()) => return Ok(()),
+            Err(what) if world.now() > end => {
+                return Err(format!("after {SETTLE_MAX:?} of quiet: {what}"));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// What is settled stays so, and another look finds nothing to do.
+fn stay_settled(world: &mut World) -> Result<(), String> {
+    // What was tampered with while nobody listened, and changes no way, is found by any look.
+    let what = HintKind::Overrun;
+    world.feed(Event::Hint { what })?;
+    settle(world)?;
+    let leftovers = reference::leftovers(&world.scenario.config, &world.kernel);
+    if !leftovers.is_empty() {
+        return Err(format!("nobody wants any more: {leftovers:?}"));
+    }
+    let end = world.now() + Duration::from_secs(2);
+    world.run_until(end)?;
+    judge(world).map_err(|what| format!("settled, and then: {what}"))?;
+    let plans = world.report.plans;
+    world.feed(Event::Hint { what })?;
+    let end = world.now() + Duration::from_secs(1);
+    world.run_until(end)?;
+    if world.report.plans != plans {
+        return Err("a second reconcile was not empty".to_owned());
+    }
+    judge(world).map_err(|what| format!("settled, and after a look: {what}"))
+}
+
+/// A restart over a settled kernel changes nothing in it.
+fn start_again(world: &mut World) -> Result<(), String> {
+    world.die();
+    world.note_in(Duration::from_millis(100), Happening::Start);
+    let before = world.fingerprint();
+    settle(world)?;
+    if world.fingerprint() != before {
+        return Err(format!(
+            "a restart changed the kernel: {:?} became {:?}",
+            before,
+            world.fingerprint()
+        ));
+    }
+    Ok(())
+}
+
+/// Takes everything away, as `uplinkd` does when it is uninstalled.
+fn remove(world: &mut World) -> Result<(), String> {
+    world.die();
+    world.begin_removal();
+    let observed = world.kernel.observe(true, &[]);
+    let claims = [world.scenario.config.reserve.clone()];
+    for planned in reconcile::removal(&observed, &claims).steps {
+        let outcome = world.execute(&planned.step)?;
+        world.check()?;
+        let step = &planned.step;
+        if outcome != Outcome::Done && !matches!(step, Step::DeleteNexthop(_)) {
+            return Err(format!("removal: `{step}` came to {outcome:?}"));
+        }
+    }
+    if let Some(trespass) = world.kernel.trespass() {
+        return Err(format!("removal touched what is not ours: it {trespass}"));
+    }
+    let remains = world.kernel.remains();
+    if !remains.is_empty() {
+        return Err(format!("after removal there is still: {remains:?}"));
+    }
+    let observed = world.kernel.observe(true, &[]);
+    if !reconcile::removal(&observed, &claims).is_empty() {
+        return Err("a second removal is not empty".to_owned());
+    }
+    Ok(())
+}

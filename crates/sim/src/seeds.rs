@@ -1,0 +1,99 @@
+//! Which histories are played, and playing many of them on all processors.
+
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use crate::run::{Failure, Report, run};
+
+/// Seeds that once failed, each with what it found. They are played again by the tests for ever.
+pub const ONCE_FAILED: &[(u64, &str)] = &[
+    (
+        7,
+        "a refused release of connections was tried again at full speed",
+    ),
+    (
+        8,
+        "the urgent plan deleted a stranger's nexthop under our id",
+    ),
+    (119, "the same, beside other trouble"),
+    (
+        285,
+        "a waiting urgent plan took out an uplink that was back in service",
+    ),
+    (1668, "the same, with both uplinks flapping"),
+    (
+        558,
+        "after a crash, connections of an uplink lost meanwhile were never released",
+    ),
+    (
+        850,
+        "connections led out by `main` while nobody served were never released",
+    ),
+    (1343, "the same, after both interfaces were switched off"),
+    (
+        1722,
+        "a release still owed took connections that came in after the link was back",
+    ),
+    (
+        3933,
+        "service went from one lost uplink to another; a third's connections were kept",
+    ),
+    (
+        6551,
+        "connections led out by `main` while a rival had our rules were never released",
+    ),
+];
+
+/// How many histories the tests play unless told otherwise.
+pub const HISTORIES: u64 = 10_000;
+
+/// The seeds that `UPLINKD_SIM_SEEDS=from..to` asks for, else the first [`HISTORIES`].
+///
+/// # Errors
+/// Where the variable does not hold two numbers with `..` between them.
+pub fn from_environment() -> Result<Range<u64>, String> {
+    let Ok(text) = std::env::var("UPLINKD_SIM_SEEDS") else {
+        return Ok(0..HISTORIES);
+    };
+    let range = text
+        .split_once("..")
+        .and_then(|(from, to)| Some(from.trim().parse().ok()?..to.trim().parse().ok()?));
+    range.ok_or_else(|| format!("UPLINKD_SIM_SEEDS={text}: not of the form from..to"))
+}
+
+/// Plays all histories of a range; gives the sum of the reports, and the failures with the lowest
+/// seeds, `failures_max` at most.
+pub fn run_all(seeds: Range<u64>, failures_max: usize) -> (Report, Vec<Failure>) {
+    let next = AtomicU64::new(seeds.start);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut sum = Report::default();
+        let mut failures: Vec<Failure> = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || failures.len() >= failures_max {
+                return (sum, failures);
+            }
+            match run(seed) {
+                Ok(report) => sum = sum.plus(&report),
+                Err(failure) => failures.push(*failure),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut total = Report::default();
+        let mut failures = Vec::new();
+        for worker in workers {
+            let (sum, failed) = worker.join().expect("a history does not panic");
+            total = total.plus(&sum);
+            failures.extend(failed);
+        }
+        failures.sort_by_key(|f| f.seed);
+        failures.truncate(failures_max);
+        (total, failures)
+    })
+}

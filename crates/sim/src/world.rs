@@ -1,0 +1,316 @@
+//! One history: daemon, kernel, lines and trouble on one agenda.
+//!
+//! `shell.rs` plays the daemon's shell (looks, plans step by step, notifications), `trouble.rs` and
+//! `rivals.rs` carry out faults, `traffic.rs` makes connections, `watch.rs` holds the invariants
+//! that are checked after everything that happens, `judge.rs` those of single steps and plans.
+
+mod judge;
+mod rivals;
+mod shell;
+mod traffic;
+mod trouble;
+mod watch;
+
+use std::time::Duration;
+
+use uplinkd_core::{Action, Controller, Event, ProbeId, Time, desired::sysctl_paths};
+use uplinkd_model::{Health, Observed};
+
+use crate::{
+    clock::Agenda,
+    faults::Fault,
+    kernel::{Kernel, Notification},
+    net::Net,
+    scenario::Scenario,
+};
+use shell::Shell;
+use trouble::Trouble;
+use watch::Watch;
+
+/// What a history came to, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Events given to controllers.
+    pub events: u64,
+    /// Looks at the kernel.
+    pub looks: u64,
+    /// Plans.
+    pub plans: u64,
+    /// Steps of plans that were executed.
+    pub steps: u64,
+    /// Steps that were refused, by the kernel's own rules or by chance.
+    pub refusals: u64,
+    /// Probes.
+    pub probes: u64,
+    /// Connections that were begun.
+    pub connections: u64,
+    /// Connections that had to move, since their uplink failed.
+    pub moved: u64,
+    /// Times that the daemon died or was stopped.
+    pub deaths: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// Virtual time from beginning to end.
+    pub lasted: Duration,
+}
+
+/// What stands on the agenda.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// Trouble.
+    Fault(Fault),
+    /// A notification arrives. The number is that of the daemon that subscribed, here and below.
+    Tell(u32, Notification),
+    /// The next part of a look is read.
+    LookPart(u32),
+    /// A look is complete, or failed.
+    Looked(u32, Option<Box<Observed>>),
+    /// The next step of a plan is due.
+    Step(u32),
+    /// The outcomes of a plan arrive.
+    Outcomes(u32, Vec<uplinkd_model::Outcome>),
+    /// A probe is answered.
+    Reply(u32, ProbeId, Duration),
+    /// A probe could not be sent.
+    SendFailed(u32, ProbeId),
+    /// The daemon is started.
+    Start,
+    /// Somebody begins a connection.
+    Connect,
+    /// The socket of notifications works again, and says that some were lost.
+    OverrunEnds,
+}
+
+/// The daemon as far as it is alive.
+pub(crate) struct Daemon {
+    pub(crate) controller: Controller,
+    /// It has seen the kernel, so that its service means something.
+    pub(crate) has_looked: bool,
+}
+
+/// What the daemon last said about its uplinks, kept beyond its death.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) in_service: Vec<bool>,
+    pub(crate) health: Vec<Health>,
+    pub(crate) settled: bool,
+    /// It was settled once.
+    pub(crate) has_settled: bool,
+    pub(crate) last_resort: bool,
+    pub(crate) problem: Option<String>,
+}
+
+pub(crate) struct World {
+    pub(crate) luck: fastrand::Rng,
+    pub(crate) scenario: Scenario,
+    pub(crate) kernel: Kernel,
+    pub(crate) net: Net,
+    pub(crate) agenda: Agenda<Happening>,
+    pub(crate) daemon: Option<Daemon>,
+    pub(crate) said: Said,
+    pub(crate) report: Report,
+    pub(crate) trace: Option<Vec<String>>,
+    sysctls: Vec<String>,
+    shell: Shell,
+    trouble: Trouble,
+    watch: Watch,
+    /// The trouble is over.
+    is_quiet: bool,
+}
+
+impl World {
+    pub(crate) fn new(
+        scenario: Scenario,
+        kernel: Kernel,
+        net: Net,
+        luck: fastrand::Rng,
+        traced: bool,
+    ) -> Self {
+        let count = scenario.config.uplinks.len();
+        Self {
+            luck,
+            sysctls: sysctl_paths(&scenario.config),
+            watch: Watch::new(count),
+            said: Said {
+                in_service: vec![false; count],
+                health: vec![Health::Unknown; count],
+                ..Said::default()
+            },
+            scenario,
+            kernel,
+            net,
+            agenda: Agenda::default(),
+            daemon: None,
+            report: Report::default(),
+            trace: traced.then(Vec::new),
+            shell: Shell::default(),
+            trouble: Trouble::default(),
+            is_quiet: false,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.agenda.now()
+    }
+
+    pub(crate) fn note_in(&mut self, wait: Duration, what: Happening) {
+        self.agenda.note(self.now() + wait, what);
+    }
+
+    /// Adds a line to the trace, where there is one.
+    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now();
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>11.6} {}", now.0.as_secs_f64(), line()));
+        }
+    }
+
+    /// Lets everything happen up to a moment.
+    pub(crate) fn run_until(&mut self, end: Time) -> Result<(), String> {
+        loop {
+            let tick = self
+                .daemon
+                .as_ref()
+                .and_then(|d| d.controller.next_deadline());
+            let next = self.agenda.next_at();
+            let at = next.into_iter().chain(tick).min().unwrap_or(end);
+            if at > end {
+                self.agenda.go_to(end);
+                return Ok(());
+            }
+            if next.is_none_or(|next| tick.is_some_and(|tick| tick < next)) {
+                if tick.is_none() {
+                    self.agenda.go_to(end);
+                    return Ok(());
+                }
+                self.watch.tick(self.now() >= at)?;
+                self.agenda.go_to(at);
+                self.feed(Event::Tick)?;
+            } else if let Some(what) = self.agenda.take() {
+                self.watch.tick(false)?;
+                self.happen(what)?;
+            }
+            self.tell_notifications(false);
+            self.check()?;
+        }
+    }
+
+    fn happen(&mut self, what: Happening) -> Result<(), String> {
+        let number = self.shell.incarnation;
+        match what {
+            Happening::Fault(_) if self.is_quiet => Ok(()),
+            Happening::Fault(fault) => self.strike(fault),
+            Happening::Tell(n, notification) if n == number => self.told(notification),
+            Happening::LookPart(n) if n == number => {
+                self.look_part();
+                Ok(())
+            }
+            Happening::Looked(n, observed) if n == number => self.looked(observed),
+            Happening::Step(n) if n == number => self.step(),
+            Happening::Outcomes(n, outcomes) if n == number => self.feed(Event::Outcomes(outcomes)),
+            Happening::Reply(n, probe, rtt) if n == number => {
+                self.feed(Event::Reply { probe, rtt })
+            }
+            Happening::SendFailed(n, probe) if n == number => {
+                self.feed(Event::SendFailed { probe })
+            }
+            Happening::Start => self.start(),
+            Happening::Connect => {
+                self.connect();
+                Ok(())
+            }
+            Happening::OverrunEnds => self.overrun_ends(),
+            Happening::Tell(..)
+            | Happening::LookPart(_)
+            | Happening::Looked(..)
+            | Happening::Step(_)
+            | Happening::Outcomes(..)
+            | Happening::Reply(..)
+            | Happening::SendFailed(..) => Ok(()),
+        }
+    }
+
+    /// Gives the daemon a fact and carries out what it wants.
+    pub(crate) fn feed(&mut self, event: Event) -> Result<(), String> {
+        let now = self.now();
+        let Some(daemon) = &mut self.daemon else {
+            return Ok(());
+        };
+        self.report.events += 1;
+        let is_answer = matches!(event, Event::Reply { .. } | Event::Tick);
+        daemon.has_looked |= matches!(event, Event::Observed(_));
+        daemon.controller.handle(event, now);
+        self.carry_out(is_answer)
+    }
+
+    fn carry_out(&mut self, was_answer: bool) -> Result<(), String> {
+        let mut actions = Vec::new();
+        if let Some(daemon) = &mut self.daemon {
+            actions.extend(std::iter::from_fn(|| daemon.controller.next_action()));
+        }
+        let only_probes = actions.iter().all(|a| matches!(a, Action::Probe(_)));
+        if !(was_answer && only_probes) {
+            self.refresh()?;
+        }
+        for action in actions {
+            match action {
+                Action::Probe(probe) => self.send(&probe),
+                Action::Observe { nft } => self.take_look(nft)?,
+                Action::Apply(plan) => self.take_plan(plan)?,
+                Action::Notify(notice) => self.say(|| format!("          says: {notice}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the daemon's opinion of its uplinks again.
+    fn refresh(&mut self) -> Result<(), String> {
+        let Some(daemon) = self.daemon.as_ref().filter(|d| d.has_looked) else {
+            return Ok(());
+        };
+        let snapshot = daemon.controller.snapshot();
+        let had_settled = self.said.has_settled;
+        let before = std::mem::replace(
+            &mut self.said,
+            Said {
+                in_service: snapshot.uplinks.iter().map(|u| u.in_service).collect(),
+                health: snapshot.uplinks.iter().map(|u| u.health).collect(),
+                settled: snapshot.settled,
+                has_settled: snapshot.settled || had_settled,
+                last_resort: snapshot.last_resort,
+                problem: snapshot.problem,
+            },
+        );
+        self.judge_service_change(&before)
+    }
+
+    /// Ends all trouble that is not of the lines, and whatever was still to come.
+    pub(crate) fn calm_down(&mut self) {
+        self.trouble = Trouble::default();
+        self.is_quiet = true;
+    }
+
+    /// Something happened to a line, by other hands than a fault's.
+    pub(crate) fn line_struck(&mut self, uplink: usize) {
+        self.watch.line_struck(uplink, self.agenda.now());
+    }
+}
+
+impl Report {
+    /// The sum of two.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            looks: self.looks + other.looks,
+            plans: self.plans + other.plans,
+            steps: self.steps + other.steps,
+            refusals: self.refusals + other.refusals,
+            probes: self.probes + other.probes,
+            connections: self.connections + other.connections,
+            moved: self.moved + other.moved,
+            deaths: self.deaths + other.deaths,
+            faults: self.faults + other.faults,
+            lasted: self.lasted + other.lasted,
+        }
+    }
+}

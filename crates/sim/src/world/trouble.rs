@@ -1,0 +1,267 @@
+//! Faults, carried out.
+
+use std::time::Duration;
+
+use uplinkd_core::{Event, Time, event::HintKind};
+use uplinkd_model::{Family, Gateway, Route, RouteVia, Step, TableId};
+
+use super::{Happening, World};
+use crate::{
+    faults::Fault,
+    kernel::{Notification, errno},
+    scenario::{self, PROTO_DHCP, address, host},
+};
+
+/// Trouble that lasts.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    refuse: u8,
+    number: i32,
+    flush_refused_until: Time,
+    deaf_until: Time,
+    overrun_until: Time,
+    pub(super) look_fails: u8,
+    dies_after: Option<u8>,
+}
+
+impl Trouble {
+    /// Whether the daemon's last moment has come; counts steps.
+    pub(super) fn dies_before_step(&mut self) -> bool {
+        match self.dies_after {
+            None => false,
+            Some(0) => {
+                self.dies_after = None;
+                true
+            }
+            Some(n) => {
+                self.dies_after = Some(n - 1);
+                false
+            }
+        }
+    }
+
+    pub(super) fn refusal(&mut self, step: &Step, now: Time) -> Option<i32> {
+        if matches!(step, Step::FlushConnections(_)) && now < self.flush_refused_until {
+            return Some(errno::EPERM);
+        }
+        (self.refuse > 0).then(|| {
+            self.refuse -= 1;
+            self.number
+        })
+    }
+
+    pub(super) fn is_deaf(&self, now: Time) -> bool {
+        now < self.deaf_until || now < self.overrun_until
+    }
+}
+
+impl World {
+    pub(super) fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        self.report.faults += 1;
+        self.say(|| format!("fault: {fault:?}"));
+        let now = self.now();
+        match fault {
+            Fault::Refuse(count, number) => {
+                (self.trouble.refuse, self.trouble.number) = (count, number);
+                self.watch.disturb(now, 8);
+            }
+            Fault::FlushRefused(span) => {
+                self.trouble.flush_refused_until = now + span;
+                self.watch.disturb(now + span, 8);
+            }
+            Fault::Deaf(span) => {
+                self.trouble.deaf_until = now + span;
+                self.watch.disturb(now + span, 35);
+            }
+            Fault::Overrun(span) => {
+                self.trouble.overrun_until = now + span;
+                self.watch.disturb(now + span, 3);
+                self.note_in(span, Happening::OverrunEnds);
+            }
+            Fault::LookFails(count) => self.trouble.look_fails = count,
+            Fault::Noise(count) => {
+                for n in 0..u32::from(count) {
+                    let number = self.shell.incarnation;
+                    let hint = Notification::Hint(HintKind::Route);
+                    let wait = Duration::from_millis(5) * n;
+                    self.note_in(wait, Happening::Tell(number, hint));
+                }
+            }
+            Fault::CrashAfterSteps(count) => self.trouble.dies_after = Some(count),
+            Fault::Crash => self.crash(),
+            Fault::Reload => return self.reload(),
+            Fault::Rival(deed) => {
+                self.watch.tampered(now);
+                self.tamper(deed);
+            }
+            Fault::Host(n, alive) => {
+                (0..self.net.lines.len()).for_each(|u| self.watch.line_struck(u, now));
+                if alive {
+                    self.net.dead_hosts.remove(&host(n));
+                } else {
+                    self.net.dead_hosts.insert(host(n));
+                }
+            }
+            Fault::Carrier(line, _)
+            | Fault::Admin(line, _)
+            | Fault::Gateway(line, _)
+            | Fault::Upstream(line, _)
+            | Fault::Loss(line, _)
+            | Fault::Address(line, _)
+            | Fault::Renumber(line)
+            | Fault::ExtraAddress(line, _)
+            | Fault::GatewayMoves(line)
+            | Fault::Default(line, _)
+            | Fault::Interface(line, _) => {
+                self.watch.line_struck(line, now);
+                self.strike_line(line, fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn strike_line(&mut self, index: usize, fault: Fault) {
+        let line = self.net.lines[index].clone();
+        let name = &line.interface;
+        match fault {
+            Fault::Carrier(_, up) => {
+                self.kernel.set_carrier(name, up);
+                self.dhcp_soon(index, up);
+            }
+            Fault::Admin(_, up) => {
+                self.kernel.set_admin(name, up);
+                self.dhcp_soon(index, up);
+            }
+            Fault::Gateway(_, alive) => self.net.lines[index].gateway_alive = alive,
+            Fault::Upstream(_, alive) => self.net.lines[index].upstream_alive = alive,
+            Fault::Loss(_, percent) => self.net.lines[index].loss = percent,
+            Fault::Address(_, true) => {
+                self.kernel.add_address(name, line.address);
+                self.dhcp_soon(index, true);
+            }
+            Fault::Address(_, false) => self.kernel.remove_address(name, line.address),
+            Fault::Renumber(_) => {
+                self.kernel.remove_address(name, line.address);
+                let number = u8::try_from(index + 1).unwrap_or(1);
+                self.net.lines[index].address = address(number, self.luck.u8(10..200));
+                let wait = Duration::from_millis(self.luck.u64(1..800));
+                self.note_in(wait, Happening::Fault(Fault::Address(index, true)));
+            }
+            Fault::ExtraAddress(_, here) => {
+                let number = u8::try_from(index + 1).unwrap_or(1);
+                let extra = address(number, 250);
+                if here {
+                    self.kernel.add_address(name, extra);
+                } else {
+                    self.kernel.remove_address(name, extra);
+                }
+            }
+            Fault::GatewayMoves(_) => {
+                let is_auto = self.scenario.config.uplinks[index].gateway == Gateway::Auto;
+                if is_auto && line.gateway.is_some() {
+                    let number = u8::try_from(index + 1).unwrap_or(1);
+                    let gateway = address(number, self.luck.u8(201..250)).addr();
+                    self.net.lines[index].gateway = Some(gateway);
+                    self.set_default(index, true);
+                }
+            }
+            Fault::Default(_, here) => self.set_default(index, here),
+            Fault::Interface(_, true) => {
+                if self.kernel.link(name).is_none() {
+                    self.kernel.add_link(name);
+                }
+                let wait = Duration::from_millis(self.luck.u64(1..300));
+                self.note_in(wait, Happening::Fault(Fault::Address(index, true)));
+            }
+            Fault::Interface(_, false) => self.kernel.remove_link(name),
+            Fault::Host(..)
+            | Fault::Rival(_)
+            | Fault::Refuse(..)
+            | Fault::FlushRefused(_)
+            | Fault::Deaf(_)
+            | Fault::Overrun(_)
+            | Fault::LookFails(_)
+            | Fault::Noise(_)
+            | Fault::CrashAfterSteps(_)
+            | Fault::Crash
+            | Fault::Reload => {}
+        }
+    }
+
+    /// DHCP notices that a link is back and puts its default route again.
+    fn dhcp_soon(&mut self, index: usize, is_back: bool) {
+        if is_back {
+            let wait = Duration::from_millis(self.luck.u64(1..500));
+            self.note_in(wait, Happening::Fault(Fault::Default(index, true)));
+        }
+    }
+
+    /// Puts or removes somebody's default route over a line, if its link can bear one.
+    pub(crate) fn set_default(&mut self, index: usize, here: bool) {
+        let line = &self.net.lines[index];
+        let destination = Family::V4.default_route();
+        let metric = 100 + u32::try_from(index).unwrap_or(0);
+        let Some(link) = self.kernel.link(&line.interface) else {
+            return;
+        };
+        if !here {
+            self.kernel
+                .drop_route(&(TableId::MAIN, destination, metric), true);
+        } else if link.admin_up && link.addresses.contains(&line.address) {
+            let device = link.device.clone();
+            let gateway = line.gateway;
+            self.kernel.put_route(Route {
+                table: TableId::MAIN,
+                destination,
+                metric,
+                via: RouteVia::Device { device, gateway },
+                source: None,
+                proto: PROTO_DHCP,
+            });
+        }
+    }
+
+    /// Whether the daemon can know the gateway of a line: somebody's default route says so, or the file.
+    pub(crate) fn gateway_is_told(&self, index: usize) -> bool {
+        let line = &self.net.lines[index];
+        if self.scenario.config.uplinks[index].gateway != Gateway::Auto {
+            return true;
+        }
+        let Some(link) = self.kernel.link(&line.interface) else {
+            return false;
+        };
+        let via = RouteVia::Device {
+            device: link.device.clone(),
+            gateway: line.gateway,
+        };
+        self.kernel
+            .routes()
+            .any(|r| r.table == TableId::MAIN && r.destination.prefix_len() == 0 && r.via == via)
+    }
+
+    pub(super) fn crash(&mut self) {
+        if self.daemon.is_none() {
+            return;
+        }
+        self.say(|| "the daemon dies".to_owned());
+        self.die();
+        let wait = Duration::from_millis(self.luck.u64(1..2_000));
+        let until = self.now() + wait + Duration::from_secs(3);
+        self.watch.late_until(until);
+        self.note_in(wait, Happening::Start);
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
+        let config = &mut self.scenario.config;
+        config.groups = scenario::groups(&mut self.luck, &config.uplinks);
+        let config = Box::new(config.clone());
+        let until = self.now() + Duration::from_secs(1);
+        self.watch.late_until(until);
+        self.feed(Event::Config(config))
+    }
+
+    pub(super) fn overrun_ends(&mut self) -> Result<(), String> {
+        let what = HintKind::Overrun;
+        self.feed(Event::Hint { what })
+    }
+}

@@ -1,0 +1,69 @@
+//! Where packets go: shares, pinning, failing over and coming back, against a real kernel.
+//!
+//! Each test builds a laboratory of its own and runs the real daemon in it. What is asserted is
+//! order, state and count; times are only bounds for "did it happen at all".
+
+use std::process::ExitCode;
+
+mod balance;
+mod failover;
+mod flows;
+mod inbound;
+mod last_resort;
+mod nat;
+mod pinning;
+mod routes;
+mod strangers;
+
+/// Tests with their paths as names.
+macro_rules! tests {
+    ($($module:ident: $($test:ident)*;)*) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($test)), $module::$test),)*)*]
+    };
+}
+
+fn main() -> ExitCode {
+    uplinkd_lab::harness::run(tests! {
+        routes:
+            each_uplink_has_a_table_of_its_own
+            an_uplinks_address_uses_that_uplink
+            addresses_are_followed_as_they_come_and_go
+            marked_traffic_uses_the_marked_uplink
+            connected_networks_win
+            specific_routes_of_main_win;
+        balance:
+            forwarded_udp
+            forwarded_tcp
+            own_udp
+            own_tcp
+            three_uplinks_keep_their_proportions_when_one_fails;
+        pinning:
+            connections_stay_when_weights_change
+            connections_stay_while_the_other_uplink_fails_and_returns
+            connections_older_than_the_daemon_stay;
+        inbound:
+            answered_by_the_uplink_they_came_in_on
+            answered_while_the_uplink_is_out_of_service
+            older_than_the_daemon_are_answered_as_before
+            networks_that_are_routed_to_us_are_answered_too
+            a_host_behind_a_strangers_table_is_reached;
+        nat:
+            a_static_source_is_used_and_own_addresses_are_kept
+            a_static_source_does_not_hold_a_connection_back;
+        failover:
+            carrier
+            silent
+            upstream
+            moved_connections_stay_after_upstream
+            moved_connections_stay_after_carrier
+            moved_connections_stay_after_a_lost_address
+            moved_connections_stay_after_a_lost_interface
+            a_flapping_uplink_disturbs_nobody_else;
+        last_resort:
+            nothing_is_unreachable_when_all_are_down
+            one_carrier_of_none_brings_everything_back;
+        strangers:
+            mark_bits_survive
+            objects_next_to_ours_survive;
+    })
+}

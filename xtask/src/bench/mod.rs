@@ -1,0 +1,66 @@
+//! Measurements. Each prints a table, writes its raw figures as JSON below `target/bench`, and runs
+//! in network namespaces of its own: nothing of the machine's network is touched.
+//!
+//! | command | answers |
+//! |---|---|
+//! | `bench failover` | how long traffic suffers when a line breaks, here and with others |
+//! | `bench decision` | how long it takes from knowing of a failure to the kernel's acknowledgement |
+//! | `bench idle` | what the daemon costs while nothing happens |
+//!
+//! Times depend on the machine. Compare what one run printed, or ratios.
+
+mod candidate;
+mod decision;
+mod failover;
+mod idle;
+mod machine;
+pub(crate) mod print;
+mod program;
+mod route_watch;
+mod statistics;
+mod trial;
+
+use std::{env, process::Command, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Break a line under traffic and count what is lost, with uplinkd and with others.
+    Failover(failover::FailoverArgs),
+    /// From the fact that fails an uplink to the kernel's acknowledgement of the change.
+    Decision(decision::DecisionArgs),
+    /// Memory and CPU of the daemon while nothing happens.
+    Idle(idle::IdleArgs),
+}
+
+/// Measures.
+///
+/// # Errors
+/// When the machine cannot do it; that a target was missed is told by the exit code.
+pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        return run_optimised();
+    }
+    match what {
+        Bench::Failover(args) => failover::run(args),
+        Bench::Decision(args) => decision::run(args),
+        Bench::Idle(args) => idle::run(args),
+    }
+}
+
+/// Runs the same command again from a release build: figures of a debug build say nothing.
+fn run_optimised() -> Result<ExitCode> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+        .args(env::args_os().skip(1))
+        .status()
+        .context("cannot start cargo")?;
+    Ok(match status.code().map(u8::try_from) {
+        Some(Ok(code)) => ExitCode::from(code),
+        Some(Err(_)) | None => ExitCode::FAILURE,
+    })
+}
