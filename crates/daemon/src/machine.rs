@@ -58,9 +58,16 @@ pub fn problems(
             ))
         })
         .collect();
+    let lacking = found.len();
     let claims = [std::slice::from_ref(&config.reserve), earlier].concat();
     marks(&mut found, parsed, &claims, observed);
     foreign_in_reserve(&mut found, parsed, &claims, observed);
+    let ran_before = earlier.contains(&config.reserve);
+    if ran_before && observed.rules.iter().any(|r| is_ours(&claims, r)) {
+        // What came while we ran was lived with; a restart that refused it would leave the router
+        // unwatched.
+        found[lacking..].iter_mut().for_each(|p| p.is_fatal = false);
+    }
     earlier_rules(&mut found, &claims, observed);
     uplinks(&mut found, parsed, config, observed);
     lan(&mut found, parsed, config, observed);
@@ -363,6 +370,33 @@ mod tests {
         let found = texts(&Observed::default());
         assert_eq!(found[0], (false, "there is no interface wan1".to_owned()));
         assert_eq!(found[1], (false, "there is no interface wan2".to_owned()));
+    }
+
+    #[test]
+    fn a_restart_lives_with_a_clash_that_came_while_we_ran() {
+        let parsed = uplinkd_config::parse("t", FILE).unwrap();
+        let config = parsed.to_config(&uplinkd_config::Slots::default());
+        let mut observed = rule(9000, Some(Mark::new(0x0100_0000, 0xff00_0000)));
+        let ours = Rule::lookup(Family::V4, 2000, TableId::MAIN, config.reserve.proto);
+        observed.rules.push(ours);
+        let features = Features {
+            nexthop_objects: true,
+            nft: Some("1.0.6".to_owned()),
+            net_admin: true,
+            net_raw: true,
+            conntrack_mark: true,
+        };
+        let fatal = |earlier: &[Reserve]| {
+            let found = problems(&parsed, &config, earlier, &observed, &features);
+            assert!(
+                found
+                    .iter()
+                    .any(|p| p.diagnostic.message.contains("clashes"))
+            );
+            found.iter().any(|p| p.is_fatal)
+        };
+        assert!(fatal(&[]), "a first start");
+        assert!(!fatal(std::slice::from_ref(&config.reserve)), "a restart");
     }
 
     #[test]

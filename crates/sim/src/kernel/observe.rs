@@ -10,7 +10,7 @@ use super::Kernel;
 pub(crate) const LOOK_PARTS: usize = 3;
 
 impl Kernel {
-    /// Reads one part of a look, 0 to [`LOOK_PARTS`] - 1, into `observed`.
+    /// Reads one part of a look, 0 to 2, into `observed`.
     pub fn observe_part(&self, part: usize, nft: bool, sysctls: &[String], into: &mut Observed) {
         match part {
             0 => into.links = self.links.clone(),
