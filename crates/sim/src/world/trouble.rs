@@ -69,10 +69,7 @@ impl World {
                 self.trouble.flush_refused_until = now + span;
                 self.watch.disturb(now + span, 8);
             }
-            Fault::Deaf(span) => {
-                self.trouble.deaf_until = now + span;
-                self.watch.disturb(now + span, 35);
-            }
+            Fault::Deaf(span) => self.be_deaf(span),
             Fault::Overrun(span) => {
                 self.trouble.overrun_until = now + span;
                 self.watch.disturb(now + span, 3);
@@ -118,6 +115,13 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Notifications are lost for so long, and nobody says so: the next slow look makes it good.
+    pub(crate) fn be_deaf(&mut self, span: Duration) {
+        let until = self.now() + span;
+        self.trouble.deaf_until = until;
+        self.watch.disturb(until, 35);
     }
 
     fn strike_line(&mut self, index: usize, fault: Fault) {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use uplinkd_core::Time;
-use uplinkd_model::Step;
+use uplinkd_model::{Health, Step};
 
 use super::{
     World,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     kernel::{Direction, Packet},
+    reference::{self, Expected},
     scenario::LAN,
 };
 
@@ -30,6 +31,10 @@ pub(super) struct Watch {
     pub(super) installed: Vec<bool>,
     /// Since when its line has been without fault.
     pub(super) perfect_since: Vec<Option<Time>>,
+    /// Since when its link has not worked, or, with true, too few of its targets would answer.
+    down_since: Vec<Option<(Time, bool)>>,
+    /// The two above have to be looked at again.
+    is_struck: Vec<bool>,
     excused_service: Vec<Excuse>,
     excused_link: Vec<Excuse>,
     /// Until then the daemon may be late.
@@ -75,6 +80,8 @@ impl Watch {
         Self {
             installed: vec![false; uplinks],
             perfect_since: vec![None; uplinks],
+            down_since: vec![None; uplinks],
+            is_struck: vec![true; uplinks],
             excused_service: vec![Excuse::default(); uplinks],
             excused_link: vec![Excuse::default(); uplinks],
             disturbed_until: Time::default(),
@@ -115,6 +122,8 @@ impl Watch {
         self.struck_at = now;
         self.installed[uplink] = false;
         self.perfect_since[uplink] = None;
+        self.down_since[uplink] = None;
+        self.is_struck[uplink] = true;
     }
 
     /// A plan made of fresh facts must not hold what the kernel cannot do.
@@ -206,20 +215,14 @@ impl World {
         if let Some(trespass) = self.kernel.trespass() {
             return Err(format!("a step touched what is not ours: it {trespass}"));
         }
-        for uplink in 0..self.watch.perfect_since.len() {
-            if self.watch.perfect_since[uplink].is_none()
-                && self.net.is_perfect(&self.kernel, uplink)
-                && self.gateway_is_told(uplink)
-            {
-                self.watch.perfect_since[uplink] = Some(self.now());
-            }
-        }
+        self.look_at_lines();
+        self.check_down()?;
         let seen = Some((self.kernel.version(), self.watch.said_version));
         if seen != self.watch.seen {
             self.watch.seen = seen;
             self.check_ways()?;
         }
-        let late = Duration::from_millis(400 + 20 * self.scenario.look_ms_max);
+        let late = self.lateness();
         if let Some(since) = self.watch.bad_since
             && self.now().since(since.max(self.watch.disturbed_until)) > late
         {
@@ -230,6 +233,50 @@ impl World {
             ));
         }
         Ok(())
+    }
+
+    fn look_at_lines(&mut self) {
+        for uplink in 0..self.watch.is_struck.len() {
+            if !std::mem::take(&mut self.watch.is_struck[uplink]) {
+                continue;
+            }
+            let now = self.now();
+            let is_told = self.gateway_is_told(uplink);
+            let is_perfect = is_told && self.net.is_perfect(&self.kernel, uplink);
+            self.watch.perfect_since[uplink] = is_perfect.then_some(now);
+            let expected = reference::expected(&self.scenario.config, &self.kernel, &self.net);
+            let Expected { health, usable } = expected[uplink];
+            let is_certain = !usable || is_told && self.link_works(uplink);
+            let is_down = is_certain && health == Health::Down;
+            self.watch.down_since[uplink] = is_down.then_some((now, usable));
+        }
+    }
+
+    /// A link that is lost is known at once, silent targets in the time that their probes take.
+    fn check_down(&self) -> Result<(), String> {
+        if !self.daemon.as_ref().is_some_and(|d| d.has_looked) {
+            return Ok(());
+        }
+        for (uplink, since) in self.watch.down_since.iter().enumerate() {
+            let Some((since, usable)) = since.filter(|_| self.said.health[uplink] == Health::Up)
+            else {
+                continue;
+            };
+            let spec = &self.scenario.config.uplinks[uplink].probe;
+            let probes = spec.interval * (spec.fall + 1) + spec.timeout;
+            let longest = self.lateness() + if usable { probes } else { Duration::ZERO };
+            if self.now().since(since.max(self.watch.disturbed_until)) > longest {
+                return Err(format!(
+                    "uplink {uplink} is up, though it was not for {longest:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// How late the daemon may be with nobody working against it.
+    fn lateness(&self) -> Duration {
+        Duration::from_millis(400 + 20 * self.scenario.look_ms_max)
     }
 
     fn check_ways(&mut self) -> Result<(), String> {
