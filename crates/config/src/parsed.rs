@@ -174,9 +174,4 @@ impl Parsed {
             reserve: self.reserve.clone(),
         }
     }
-
-    /// [`Parsed::to_config`] for callers that need no places any more.
-    pub fn into_config(self, slots: &Slots) -> Config {
-        self.to_config(slots)
-    }
 }

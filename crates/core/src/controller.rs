@@ -60,8 +60,6 @@ struct UplinkState {
     targets: Vec<TargetState>,
     /// Serves while its health is unknown, because the kernel has it in service or nobody.
     serves_unknown: bool,
-    /// Its path table is in the kernel, so that probes mean something.
-    path_ready: bool,
     /// Connections that must leave connection tracking once somebody else serves.
     flush: Option<Mark>,
 }
@@ -76,7 +74,6 @@ impl UplinkState {
             gateway: None,
             targets: vec![TargetState::default(); uplink.probe.targets.len()],
             serves_unknown: false,
-            path_ready: false,
             flush: None,
         }
     }
@@ -219,6 +216,7 @@ impl Controller {
 
     /// An interface changed: what its carrier says counts at once, the rest is looked up.
     fn take_link(&mut self, name: &str, (admin_up, carrier, gone): (bool, bool, bool), now: Time) {
+        let is_uplinks = self.config.uplinks.iter().any(|u| u.interface == name);
         let Some(observed) = self.observed.as_mut() else {
             return;
         };
@@ -228,7 +226,7 @@ impl Controller {
             .find(|(_, l)| l.device.name == name)
             .map(|(i, _)| *i)
         else {
-            if self.config.uplinks.iter().any(|u| u.interface == name) {
+            if is_uplinks {
                 self.look_now(now, false);
             }
             return;
@@ -239,14 +237,14 @@ impl Controller {
             if (link.admin_up, link.carrier) == (admin_up, carrier) {
                 // It may have changed twice while nobody told us, and the kernel has then removed
                 // its nexthops, of which it never tells.
-                if self.config.uplinks.iter().any(|u| u.interface == name) {
+                if is_uplinks {
                     self.look_soon(now, false);
                 }
                 return;
             }
             (link.admin_up, link.carrier) = (admin_up, carrier);
         }
-        if self.config.uplinks.iter().any(|u| u.interface == name) {
+        if is_uplinks {
             let what = match (gone, carrier && admin_up) {
                 (true, _) => "is gone",
                 (false, true) => "has a carrier",
@@ -286,7 +284,6 @@ impl Controller {
         let is_first_look = state.health == Health::Unknown && state.reason == Reason::JustStarted;
         state.link = link;
         let Some(usable) = state.link.usable() else {
-            state.path_ready = false;
             if was_usable {
                 // The address may be gone for good, so inbound connections go as well.
                 state.flush = Some(self.config.reserve.mark_all(uplink.slot));
@@ -440,20 +437,17 @@ impl Controller {
             .or_else(|| self.settle.cause.clone())
             .unwrap_or_else(|| "the configuration changed".to_owned());
         self.settle.because(|| reason.clone());
-        for group in self.config.groups.clone() {
-            let (was, is) = (
-                shares(&group, &before.uplinks),
-                shares(&group, &self.service.uplinks),
-            );
+        for group in &self.config.groups {
+            let was = shares(group, &before.uplinks);
+            let is = shares(group, &self.service.uplinks);
             if was != is {
-                let (group, reason) = (group.name, reason.clone());
-                self.notify(Notice::Selection {
-                    group,
+                self.actions.push_back(Action::Notify(Notice::Selection {
+                    group: group.name.clone(),
                     family: FAMILY,
                     before: was,
                     after: is,
-                    reason,
-                });
+                    reason: reason.clone(),
+                }));
             }
         }
         if self.service.last_resort && !before.last_resort {
@@ -469,27 +463,16 @@ impl Controller {
 
     /// Notes whose connections have to go, and takes leavers out at once where another one stays.
     fn release_leavers(&mut self, before: &BTreeSet<UplinkName>) {
-        let reserve = self.config.reserve.clone();
-        let stays = |controller: &Self, index: usize| {
-            let uplink = &controller.config.uplinks[index];
+        let reserve = &self.config.reserve;
+        let in_kernel = |uplink: &Uplink| {
             let id = reserve.nexthop_service(FAMILY, uplink.slot);
-            let in_kernel = controller
-                .observed
-                .as_ref()
-                .is_some_and(|o| o.nexthops.contains_key(&id));
-            in_kernel
-                && before.contains(&uplink.name)
-                && controller.service.uplinks.contains(&uplink.name)
+            self.observed.as_ref().and_then(|o| o.nexthops.get(&id))
         };
-        let somebody_stays = (0..self.uplinks.len()).any(|index| stays(self, index));
-        // A stranger's object under an id of ours stays.
-        let foreign: BTreeSet<_> = self
-            .observed
-            .iter()
-            .flat_map(|o| o.nexthops.values())
-            .filter(|n| !self.claims.iter().any(|c| c.owns_nexthop(n)))
-            .map(|n| n.id)
-            .collect();
+        let somebody_stays = self.config.uplinks.iter().any(|uplink| {
+            let serves_on =
+                before.contains(&uplink.name) && self.service.uplinks.contains(&uplink.name);
+            serves_on && in_kernel(uplink).is_some()
+        });
         let (mut deletes, mut flushes) = (Vec::new(), Vec::new());
         for (uplink, state) in self.config.uplinks.iter().zip(&mut self.uplinks) {
             if self.service.uplinks.contains(&uplink.name) {
@@ -500,8 +483,11 @@ impl Controller {
                     "uplink {} is {}: {}",
                     uplink.name, state.health, state.reason
                 );
-                let id = reserve.nexthop_service(FAMILY, uplink.slot);
-                if !foreign.contains(&id) {
+                // A stranger's object under an id of ours stays.
+                let is_foreign = in_kernel(uplink)
+                    .is_some_and(|n| !self.claims.iter().any(|c| c.owns_nexthop(n)));
+                if !is_foreign {
+                    let id = reserve.nexthop_service(FAMILY, uplink.slot);
                     deletes.push((Step::DeleteNexthop(id), reason.clone()));
                 }
                 flushes.push((Step::FlushConnections(mark), reason));

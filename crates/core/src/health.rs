@@ -13,17 +13,9 @@ pub(crate) fn judge(
     targets: &[(Target, &TargetState)],
     before: Health,
 ) -> (Health, Reason) {
-    let beyond = targets.iter().any(|(t, _)| *t != Target::Gateway);
-    let decides = |target: Target| {
-        if beyond {
-            target != Target::Gateway
-        } else {
-            true
-        }
-    };
     let deciding: Vec<TargetVerdict> = targets
         .iter()
-        .filter(|(t, _)| decides(*t))
+        .filter(|(t, _)| spec.decides(*t))
         .map(|(_, s)| s.verdict())
         .collect();
     if deciding.is_empty() {
@@ -45,7 +37,7 @@ pub(crate) fn judge(
     if total - failing < quorum {
         let gateway = targets
             .iter()
-            .find(|(t, _)| beyond && *t == Target::Gateway)
+            .find(|(t, _)| *t == Target::Gateway && !spec.decides(*t))
             .map(|(_, s)| s.verdict());
         let gateway_answers = match gateway {
             Some(TargetVerdict::Pass) => Some(true),
@@ -99,9 +91,14 @@ mod tests {
     }
 
     fn health(quorum: usize, targets: &[(Target, TargetVerdict)], before: Health) -> Health {
+        let asked = targets.iter().map(|(t, _)| *t).collect();
+        let spec = ProbeSpec {
+            targets: asked,
+            ..spec(quorum)
+        };
         let states: Vec<_> = targets.iter().map(|(t, v)| (*t, state(*v))).collect();
         judge(
-            &spec(quorum),
+            &spec,
             &states.iter().map(|(t, s)| (*t, s)).collect::<Vec<_>>(),
             before,
         )

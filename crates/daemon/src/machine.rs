@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use anyhow::Context as _;
 use uplinkd_config::{Diagnostic, Field, Parsed, ReserveField};
-use uplinkd_kernel::{Features, sysctl};
+use uplinkd_kernel::{Features, Kernel, sysctl};
 use uplinkd_model::{
     Config, Family, Gateway, Observed, Reserve, Rule, TableId, intent::is_on_link,
     kernel_state::RuleAction,
 };
+
+use crate::look::look;
 
 /// A finding.
 #[derive(Clone, Debug)]
@@ -37,6 +40,23 @@ impl Problem {
     pub fn is_error(&self) -> bool {
         self.diagnostic.severity == uplinkd_config::Severity::Error
     }
+}
+
+/// Looks at this machine and finds everything that stands in the way, as [`problems`] does.
+///
+/// # Errors
+/// When the machine cannot be looked at.
+pub fn examine(
+    kernel: &mut Kernel,
+    parsed: &Parsed,
+    config: &Config,
+    earlier: &[Reserve],
+) -> anyhow::Result<Vec<Problem>> {
+    let features = kernel.features();
+    let observed = kernel
+        .observe(&look(config, std::slice::from_ref(&config.reserve), false))
+        .context("cannot look at this machine's network")?;
+    Ok(problems(parsed, config, earlier, &observed, &features))
 }
 
 /// Everything that stands in the way, the worst first. `earlier` are reserves of configurations before

@@ -29,7 +29,7 @@ fn icmp(address: &str) -> Target {
 
 #[test]
 fn the_smallest_file_gets_every_default() {
-    let config = with_one("").into_config(&Slots::default());
+    let config = with_one("").to_config(&Slots::default());
     assert!(config.lan.is_empty());
     assert_eq!(config.reserve, Reserve::default());
     let [uplink] = &config.uplinks[..] else {

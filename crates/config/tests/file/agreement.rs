@@ -65,10 +65,7 @@ fn the_sample_is_good_as_it_is_and_with_everything_in_use() {
     assert_eq!(commented.warnings(), []);
     assert_eq!(uncommented.warnings(), []);
     let slots = Slots::default();
-    assert_eq!(
-        commented.into_config(&slots),
-        uncommented.into_config(&slots)
-    );
+    assert_eq!(commented.to_config(&slots), uncommented.to_config(&slots));
 }
 
 #[test]

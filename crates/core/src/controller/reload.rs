@@ -30,11 +30,7 @@ impl Controller {
                         } else {
                             vec![TargetState::default(); uplink.probe.targets.len()]
                         };
-                        UplinkState {
-                            path_ready: false,
-                            targets,
-                            ..state
-                        }
+                        UplinkState { targets, ..state }
                     }
                     None => UplinkState::new(uplink, now),
                 });

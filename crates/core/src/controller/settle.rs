@@ -184,7 +184,6 @@ impl Controller {
                     && r.oif.as_deref() == Some(uplink.interface.as_str())
             });
             let ready = self.uplinks[index].link.usable().is_some() && has_route && has_rule;
-            self.uplinks[index].path_ready = ready;
             if !ready {
                 continue;
             }
@@ -204,19 +203,23 @@ impl Controller {
         }
     }
 
+    /// Everything that the kernel should hold, going by this look and what was decided.
+    pub(super) fn desired(&self, observed: &Observed) -> Desired {
+        let links: Vec<_> = self.uplinks.iter().map(|u| u.link.clone()).collect();
+        desired(&Inputs {
+            config: &self.config,
+            links: &links,
+            service: &self.service.uplinks,
+            observed,
+        })
+    }
+
     /// Compares and acts; does nothing but note it where there is no difference.
     fn settle(&mut self, now: Time) {
         let Some(observed) = &self.observed else {
             return;
         };
-        let links: Vec<_> = self.uplinks.iter().map(|u| u.link.clone()).collect();
-        let inputs = Inputs {
-            config: &self.config,
-            links: &links,
-            service: &self.service.uplinks,
-            observed,
-        };
-        let wanted = desired(&inputs);
+        let wanted = self.desired(observed);
         let diff = reconcile::diff(&wanted, observed, &self.claims);
         let is_drift =
             self.settle.cause.is_none() && self.settle.verified.as_ref() == Some(&wanted);

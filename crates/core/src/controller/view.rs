@@ -131,16 +131,7 @@ impl Controller {
 
     /// The rules that should be there, in the order in which they are asked.
     pub(crate) fn rules(&self) -> Vec<uplinkd_model::Rule> {
-        let Some(observed) = &self.observed else {
-            return Vec::new();
-        };
-        let links: Vec<_> = self.uplinks.iter().map(|u| u.link.clone()).collect();
-        let inputs = crate::desired::Inputs {
-            config: &self.config,
-            links: &links,
-            service: &self.service.uplinks,
-            observed,
-        };
-        crate::desired::desired(&inputs).rules.into_iter().collect()
+        let wanted = self.observed.as_ref().map(|o| self.desired(o));
+        wanted.unwrap_or_default().rules.into_iter().collect()
     }
 }

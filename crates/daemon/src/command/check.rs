@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use anstream::{eprintln, println};
-use anyhow::Context as _;
 use uplinkd_config::Diagnostic;
 use uplinkd_kernel::Kernel;
 
 use crate::{
     exit::Exit,
     load::{self, LoadError},
-    look::look,
     machine,
     state::State,
 };
@@ -42,17 +40,7 @@ pub fn run(file: &Path, state_dir: &Path, file_only: bool, json: bool) -> anyhow
         });
         let config = loaded.parsed.to_config(&state.slots);
         let mut kernel = Kernel::open()?;
-        let features = kernel.features();
-        let observed = kernel
-            .observe(&look(&config, std::slice::from_ref(&config.reserve), false))
-            .context("cannot look at this machine's network")?;
-        for problem in machine::problems(
-            &loaded.parsed,
-            &config,
-            &state.reserves,
-            &observed,
-            &features,
-        ) {
+        for problem in machine::examine(&mut kernel, &loaded.parsed, &config, &state.reserves)? {
             is_good &= !problem.is_error();
             diagnostics.push(problem.diagnostic);
         }

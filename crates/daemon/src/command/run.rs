@@ -40,17 +40,7 @@ pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
     // Everything that could stand in the way is found before anything is written.
     let mut state = State::load(&paths.state_dir)?;
     let config = state.config(&loaded.parsed)?;
-    let features = kernel.features();
-    let observed = kernel
-        .observe(&look(&config, std::slice::from_ref(&config.reserve), false))
-        .context("cannot look at this machine's network")?;
-    let problems = machine::problems(
-        &loaded.parsed,
-        &config,
-        &state.reserves,
-        &observed,
-        &features,
-    );
+    let problems = machine::examine(&mut kernel, &loaded.parsed, &config, &state.reserves)?;
     let diagnostics: Vec<_> = problems.iter().map(|p| p.diagnostic.clone()).collect();
     load::show(&diagnostics, &paths.config, &loaded.text);
     if problems.iter().any(|p| p.is_fatal) {
@@ -361,11 +351,7 @@ impl Daemon {
         parsed: &uplinkd_config::Parsed,
         config: &uplinkd_model::Config,
     ) -> anyhow::Result<()> {
-        let features = self.kernel.features();
-        let claims = std::slice::from_ref(&config.reserve);
-        let observed = self.kernel.observe(&look(config, claims, false))?;
-        let problems =
-            machine::problems(parsed, config, &self.state.reserves, &observed, &features);
+        let problems = machine::examine(&mut self.kernel, parsed, config, &self.state.reserves)?;
         match problems.into_iter().find(|p| p.is_fatal) {
             Some(problem) => anyhow::bail!("{}", problem.diagnostic.message),
             None => Ok(()),
