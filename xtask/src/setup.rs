@@ -6,33 +6,92 @@ use anyhow::{Context, Result, bail};
 
 use crate::bench::print::talk;
 
+/// A program, where it may be, and the Debian package that it is in.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+}
+
+const NFT: Program = Program {
+    name: "nft",
+    package: "nftables",
+};
+
+/// What tests beside ours run in the laboratory, to see that all get along.
+const BESIDE: [Program; 6] = [
+    Program {
+        name: "ip",
+        package: "iproute2",
+    },
+    Program {
+        name: "dnsmasq",
+        package: "dnsmasq-base",
+    },
+    Program {
+        name: "iptables",
+        package: "iptables",
+    },
+    Program {
+        name: "NetworkManager",
+        package: "network-manager",
+    },
+    Program {
+        name: "dockerd",
+        package: "docker.io",
+    },
+    Program {
+        name: "dbus-daemon",
+        package: "dbus",
+    },
+];
+
 /// Makes sure that `nft` is there, the one outside program that routing needs.
 pub(crate) fn ensure_nft() -> Result<()> {
-    if has_nft() {
+    install(&[NFT]);
+    if is_there(&NFT) {
         return Ok(());
-    }
-    let is_root = nix::unistd::geteuid().is_root();
-    if is_root && runs("apt-get", &["--version"]) {
-        talk("nft is missing: installing the package nftables");
-        // An old package list may name a file that the mirror no longer has.
-        let _ = quiet("apt-get", &["update", "-q"]).status();
-        let installed = quiet("apt-get", &["install", "-q", "-y", "nftables"])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .status()
-            .context("cannot run apt-get")?;
-        if installed.success() && has_nft() {
-            return Ok(());
-        }
     }
     bail!(
         "the program nft is missing; type: sudo apt-get install nftables (or your system's package of that name)"
     )
 }
 
-fn has_nft() -> bool {
-    ["nft", "/usr/sbin/nft", "/sbin/nft"]
+/// Installs what tests run beside us, where that is possible. Tests of programs that are missing then
+/// say that they were skipped.
+pub(crate) fn ensure_programs_beside() {
+    install(&BESIDE);
+}
+
+fn install(programs: &[Program]) {
+    let missing: Vec<_> = programs
         .iter()
-        .any(|nft| runs(nft, &["--version"]))
+        .filter(|p| !is_there(p))
+        .map(|p| p.package)
+        .collect();
+    let is_root = nix::unistd::geteuid().is_root();
+    if missing.is_empty() || !is_root || !runs("apt-get", &["--version"]) {
+        return;
+    }
+    talk(&format!("installing packages: {}", missing.join(" ")));
+    let apt = |arguments: &[&str]| {
+        // What did not come of it is seen by looking for the programs.
+        let _ = quiet("apt-get", arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // No daemon shall start on this machine because of a test.
+            .env("RUNLEVEL", "1")
+            .status();
+    };
+    // An old package list may name a file that the mirror no longer has.
+    apt(&["update", "-q"]);
+    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    arguments.extend(missing);
+    apt(&arguments);
+}
+
+fn is_there(program: &Program) -> bool {
+    ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"]
+        .iter()
+        .any(|folder| std::path::Path::new(folder).join(program.name).is_file())
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

@@ -13,7 +13,7 @@ type Arrows = (
 );
 
 /// As in `docs/ARCHITECTURE.md`.
-const ARROWS: [Arrows; 12] = [
+const ARROWS: [Arrows; 13] = [
     (
         "model",
         Some(&[]),
@@ -21,8 +21,13 @@ const ARROWS: [Arrows; 12] = [
     ),
     ("config", Some(&["model"]), &["tokio", "netlink-sys"]),
     (
-        "core",
+        "policy",
         Some(&["model"]),
+        &["tokio", "netlink-sys", "nix", "socket2", "rand", "fastrand"],
+    ),
+    (
+        "core",
+        Some(&["model", "policy"]),
         &["tokio", "netlink-sys", "nix", "socket2", "rand", "fastrand"],
     ),
     ("api", Some(&["model"]), &["netlink-sys"]),
@@ -30,7 +35,7 @@ const ARROWS: [Arrows; 12] = [
     ("probe", Some(&["model"]), &["netlink-sys"]),
     ("web", Some(&["api", "model"]), &["netlink-sys"]),
     ("lab", Some(&["model", "kernel"]), &[]),
-    ("sim", Some(&["model", "core"]), &["tokio", "nix"]),
+    ("sim", Some(&["model", "policy", "core"]), &["tokio", "nix"]),
     ("daemon", None, &[]),
     (
         "cli",

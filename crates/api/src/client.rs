@@ -9,7 +9,7 @@ use std::{
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1,
     header,
@@ -19,15 +19,16 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
-    explain::Explain,
-    message::{ApiError, Event, Events, Status},
+    explain::{Explain, ExplainConnection},
+    message::{ApiError, Event, Events, Failback, Status},
     path,
-    query::ExplainQuery,
+    policy::Policies,
+    query::{ConnectionQuery, ExplainQuery},
     sse,
 };
 
-/// The longest answer that is taken; a status with hundreds of uplinks is a tenth of it.
-const BODY_MAX: usize = 8 << 20;
+/// The longest answer that is taken; a list of 10,000 policies is a tenth of it.
+const BODY_MAX: usize = 32 << 20;
 /// How long an answer may take. The daemon answers in milliseconds, or is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a stream may be silent: the daemon sends a sign of life every 15 seconds.
@@ -163,6 +164,37 @@ impl Client {
             .await
     }
 
+    /// Where an existing connection goes.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 where there is no such connection, 409 where several fit.
+    pub async fn explain_connection(
+        &self,
+        query: &ConnectionQuery,
+    ) -> Result<ExplainConnection, ClientError> {
+        let asked = format!("{}?{}", path::EXPLAIN_CONNECTION, query.to_query());
+        self.get(&asked).await
+    }
+
+    /// The policies that are in force.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn policies(&self) -> Result<Policies, ClientError> {
+        self.get(path::POLICIES).await
+    }
+
+    /// Lets a group return to its better level now.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 403 for who may not, 404 for an unknown group, 409 where nothing waits.
+    pub async fn failback(&self, group: &str) -> Result<Failback, ClientError> {
+        // A name with other characters is no group's, and must not become another path.
+        let escaped: String = form_urlencoded::byte_serialize(group.as_bytes()).collect();
+        let asked = path::FAILBACK.replace("{name}", &escaped.replace('+', "%20"));
+        self.ask(Method::POST, &asked).await
+    }
+
     /// Hands over events as they happen, until `take` breaks it off or the daemon goes away.
     ///
     /// With `since`, what happened after that event comes first; without, only what is new.
@@ -175,7 +207,7 @@ impl Client {
         mut take: impl FnMut(Followed) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         let asked = with_since(path::EVENTS_STREAM, since);
-        let response = self.in_time(self.request(&asked)).await?;
+        let response = self.in_time(self.request(Method::GET, &asked)).await?;
         let mut body = self.succeeded(response).await?;
         if take(Followed::Connected).is_break() {
             return Ok(());
@@ -209,8 +241,16 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, asked: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, asked).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        asked: &str,
+    ) -> Result<T, ClientError> {
         self.in_time(async {
-            let response = self.request(asked).await?;
+            let response = self.request(method, asked).await?;
             let body = self.succeeded(response).await?;
             let bytes = self.collect(body).await?;
             serde_json::from_slice(&bytes).map_err(|error| self.bad_reply(error))
@@ -218,7 +258,11 @@ impl Client {
         .await
     }
 
-    async fn request(&self, asked: &str) -> Result<Response<Incoming>, ClientError> {
+    async fn request(
+        &self,
+        method: Method,
+        asked: &str,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream =
             UnixStream::connect(&self.socket)
                 .await
@@ -231,7 +275,9 @@ impl Client {
             .map_err(|error| self.broken(error))?;
         // Ends with the response's body; what goes wrong shows there.
         tokio::spawn(connection);
-        let request = Request::get(asked)
+        let request = Request::builder()
+            .method(method)
+            .uri(asked)
             .header(header::HOST, "uplinkd")
             .body(Empty::<Bytes>::new())
             .map_err(|error| self.bad_reply(error))?;

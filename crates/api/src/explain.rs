@@ -4,13 +4,24 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::query::ExplainQuery;
+use crate::query::{ConnectionQuery, ExplainQuery};
 
 /// Where a connection would go, step by step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explain {
     /// What was asked.
     pub query: ExplainQuery,
+    /// The policies in the order in which they are asked, to the one that takes it; of many the
+    /// nearest before it. Empty where policies are not asked: of a connection that exists already,
+    /// of inbound ones.
+    #[serde(default)]
+    pub policies: Vec<ExplainPolicy>,
+    /// Policies before these that do not take it either.
+    #[serde(default)]
+    pub policies_before: usize,
+    /// Why policies are not asked; none where they are.
+    #[serde(default)]
+    pub policies_not_asked: Option<String>,
     /// The rules in the order in which the kernel asks them, to the one that decides.
     pub steps: Vec<ExplainStep>,
     /// What they lead to.
@@ -20,6 +31,17 @@ pub struct Explain {
     pub kernel_says: Option<KernelSays>,
     /// The decision as one sentence for people.
     pub text: String,
+}
+
+/// A policy that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainPolicy {
+    /// Its name.
+    pub policy: String,
+    /// It takes the connection.
+    pub matched: bool,
+    /// The clause that does not hold, or what it leads to.
+    pub why: String,
 }
 
 /// A rule that was looked at.
@@ -40,8 +62,14 @@ pub struct Decision {
     pub kind: DecisionKind,
     /// The routing table that answers.
     pub table: Option<u32>,
-    /// The group that is used.
+    /// The policy that led there; none where no policy took it.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// The group that is used, or what its table is called where a policy names an uplink.
     pub group: Option<String>,
+    /// Which of its levels serves, from 1.
+    #[serde(default)]
+    pub tier: Option<usize>,
     /// The uplinks it may leave by, with their share of such connections.
     pub uplinks: Vec<ExplainUplink>,
     /// No uplink is up; these are only kept for want of anything better.
@@ -64,6 +92,10 @@ pub enum DecisionKind {
     Unreachable,
     /// Nothing of ours applies: other rules and the main table decide.
     Foreign,
+    /// Refused at once, since a policy says so.
+    Blocked,
+    /// It depends on something that was not said.
+    Depends,
 }
 
 /// An uplink that the connection may leave by.
@@ -88,4 +120,47 @@ pub struct KernelSays {
     pub source: Option<IpAddr>,
     /// The table.
     pub table: Option<u32>,
+}
+
+/// What becomes of a connection that exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainConnection {
+    /// What was asked.
+    pub query: ConnectionQuery,
+    /// The connection, as the kernel tracks it.
+    pub connection: ConnectionStatus,
+    /// Where its next packet goes.
+    pub now: Explain,
+    /// Where it would go if it began now; none for what came in by an uplink, which is answered by
+    /// that uplink whatever the policies say.
+    pub anew: Option<Explain>,
+    /// Both as one sentence for people.
+    pub text: String,
+}
+
+/// A tracked connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// The transport, by name or number.
+    pub protocol: String,
+    /// Who began it.
+    pub from: IpAddr,
+    /// To whom.
+    pub to: IpAddr,
+    /// The source port, where it has ports.
+    pub sport: Option<u16>,
+    /// The destination port.
+    pub dport: Option<u16>,
+    /// The source address that the far end sees, where it is another one.
+    pub nat_source: Option<IpAddr>,
+    /// The address that really answers, where it is another one than `to` (a forwarded port).
+    pub nat_destination: Option<IpAddr>,
+    /// Its mark, as `0x…`.
+    pub mark: String,
+    /// The uplink that it is on; none where it has none yet, or none of ours.
+    pub uplink: Option<String>,
+    /// It came in by that uplink.
+    pub inbound: bool,
+    /// Where a policy led it; none where no policy took it.
+    pub outlet: Option<String>,
 }

@@ -7,28 +7,40 @@
 //! | `GET /v1/status` | [`Status`] |
 //! | `GET /v1/events?since=ID` | [`Events`] |
 //! | `GET /v1/events/stream?since=ID` | server-sent events: an [`Event`] in each, or `resync` |
+//! | `GET /v1/policies` | [`Policies`] |
 //! | `GET /v1/explain?to=B&…` | [`Explain`]; the parameters are [`ExplainQuery`]'s fields |
+//! | `GET /v1/explain/connection?from=A&to=B&…` | [`ExplainConnection`]; likewise [`ConnectionQuery`] |
+//! | `POST /v1/groups/NAME/failback` | [`Failback`]; only for root and the daemon's own user |
 //!
-//! Anything but success answers with an [`ApiError`]. Within `/v1` fields are added, never renamed
+//! Anything but success answers with an [`ApiError`]: 400 for what cannot be understood, 403 for who
+//! may not, 404 for what is not there, 409 for what has nothing to do, 503 while the daemon is too
+//! busy. Within `/v1` fields are added, never renamed
 //! or removed, so a reader must ignore what it does not know.
 //!
-//! The words are in `message` and `explain`, the client in `client`.
+//! The words are in `message`, `policy`, `query` and `explain`, the client in `client`.
 
 mod client;
 mod explain;
 mod message;
+mod policy;
 mod query;
 mod sse;
+mod transport;
 
 use std::path::{Path, PathBuf};
 
 pub use client::{Client, ClientError, Followed};
-pub use explain::{Decision, DecisionKind, Explain, ExplainStep, ExplainUplink, KernelSays};
-pub use message::{
-    ApiError, Event, Events, GroupStatus, Level, ReserveStatus, ServingStatus, State, Status,
-    SysctlStatus, TargetState, TargetStatus, UplinkStatus,
+pub use explain::{
+    ConnectionStatus, Decision, DecisionKind, Explain, ExplainConnection, ExplainPolicy,
+    ExplainStep, ExplainUplink, KernelSays,
 };
-pub use query::{ExplainQuery, Protocol};
+pub use message::{
+    ApiError, Event, Events, Failback, GroupStatus, Level, ReserveStatus, ServingStatus, State,
+    Status, SysctlStatus, TargetState, TargetStatus, TierStatus, UplinkStatus, WaitingStatus,
+};
+pub use policy::{Policies, PolicyStatus};
+pub use query::{ConnectionQuery, ExplainQuery};
+pub use transport::{IcmpType, MacAddress, Protocol, parse_dscp};
 
 /// The name of the socket in the runtime directory.
 pub const SOCKET_NAME: &str = "uplinkd.sock";
@@ -48,6 +60,12 @@ pub mod path {
     pub const EVENTS_STREAM: &str = "/v1/events/stream";
     /// [`crate::Explain`].
     pub const EXPLAIN: &str = "/v1/explain";
+    /// [`crate::ExplainConnection`].
+    pub const EXPLAIN_CONNECTION: &str = "/v1/explain/connection";
+    /// [`crate::Policies`].
+    pub const POLICIES: &str = "/v1/policies";
+    /// [`crate::Failback`], by POST; `{name}` stands for the group.
+    pub const FAILBACK: &str = "/v1/groups/{name}/failback";
     /// The name of the server-sent event that says that some were missed.
     pub const RESYNC: &str = "resync";
 }

@@ -28,7 +28,8 @@ pub struct Status {
     pub last_problem: Option<String>,
     /// The uplinks, in the order of the file; one entry for each family that is in use.
     pub uplinks: Vec<UplinkStatus>,
-    /// The groups, `default` first; one entry for each family that is in use.
+    /// The groups that are in use and the uplinks that policies name, `default` first; one entry
+    /// for each family that is in use.
     pub groups: Vec<GroupStatus>,
     /// Sysctls that matter to us.
     pub sysctls: Vec<SysctlStatus>,
@@ -65,6 +66,10 @@ pub struct UplinkStatus {
     pub reason: String,
     /// Since when it has this health, unix seconds.
     pub since: f64,
+    /// The interface has nothing of this family and the file does not ask for it. No fault: the
+    /// family is used as soon as it is there.
+    #[serde(default)]
+    pub absent: bool,
     /// New connections may use it.
     pub in_service: bool,
     /// Its weight in the group `default`.
@@ -120,19 +125,57 @@ pub enum TargetState {
     Fail,
 }
 
-/// One group in one family.
+/// One group, or one uplink that policies name, in one family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
-    /// Its name.
+    /// Its name, which is also the name of its routing table: `default`, `calls`, `isp2-or-block`.
     pub name: String,
     /// The family.
     pub family: Family,
+    /// The group that policies name; none where they name an uplink.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Its number in the mark; 0 is the default group's.
+    #[serde(default)]
+    pub code: u16,
+    /// Its routing table's number.
+    #[serde(default)]
+    pub table: u32,
+    /// Its preference levels, best first.
+    #[serde(default)]
+    pub tiers: Vec<TierStatus>,
+    /// Which of them serves, from 1; none where none does.
+    #[serde(default)]
+    pub tier: Option<usize>,
+    /// A better level could serve again, but its turn has not come.
+    #[serde(default)]
+    pub waiting: Option<WaitingStatus>,
     /// Who serves it now; empty where nobody does.
     pub serving: Vec<ServingStatus>,
     /// No uplink is up; those that serve are only kept for want of anything better.
     pub last_resort: bool,
     /// Why it is served so, for people.
     pub reason: String,
+}
+
+/// A preference level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierStatus {
+    /// The group that it belongs to; none for an uplink that a policy names.
+    pub group: Option<String>,
+    /// Its rank in that group, from 1.
+    pub rank: usize,
+    /// Its members.
+    pub uplinks: Vec<String>,
+}
+
+/// A return to a better level that waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitingStatus {
+    /// The level that would serve, from 1.
+    pub tier: usize,
+    /// When it will, unix seconds; none: when somebody says so (`uplinkctl failback`).
+    pub until: Option<f64>,
 }
 
 /// An uplink that serves a group.
@@ -189,6 +232,15 @@ impl From<&Reserve> for ReserveStatus {
             nft_table: reserve.nft_table.clone(),
         }
     }
+}
+
+/// What came of a request to return to a better level now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failback {
+    /// The group, as it was asked for.
+    pub group: String,
+    /// What happens now, for people.
+    pub text: String,
 }
 
 /// Events that the daemon still remembers.
@@ -327,7 +379,7 @@ mod tests {
     #[test]
     fn reserved_ranges_name_the_last_number_that_is_ours() {
         let reserve = ReserveStatus::from(&Reserve::default());
-        assert_eq!(reserve.tables, (7000, 72535));
+        assert_eq!(reserve.tables, (7000, 23383));
         assert_eq!(reserve.rule_priorities, [(2000, 2099), (32000, 32099)]);
         assert_eq!(reserve.mark_mask, "0xff000000");
     }

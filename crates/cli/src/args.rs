@@ -3,12 +3,14 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use uplinkd_api::{ExplainQuery, Protocol};
+use uplinkd_api::{ConnectionQuery, ExplainQuery, IcmpType, MacAddress, Protocol, parse_dscp};
+
+use crate::accounts;
 
 const ABOUT_LONG: &str = "\
 Asks a running uplinkd how the internet is, what happened, and where traffic goes.
 
-Needs no privileges and changes nothing. The daemon is found by its runtime directory: where \
+Needs no privileges, but for `failback`, and changes nothing else. The daemon is found by its runtime directory: where \
 `uplinkd run` was given another --runtime-dir than /run/uplinkd, give the same one here, or set \
 UPLINKD_RUNTIME_DIR for both.";
 
@@ -17,11 +19,14 @@ Examples:
   uplinkctl status                      is the internet up, and through what?
   uplinkctl status || echo offline      the same as a question in a script
   uplinkctl events --follow             what changes, as it happens
+  uplinkctl policies                    which policies there are, in order
   uplinkctl explain --to 1.1.1.1 --if-down isp1
                                         where would it go if isp1 failed?
+  uplinkctl failback calls              back to the better line, now
 
 Exit codes: 0 yes, 1 no (the internet is down, the destination cannot be
-reached), 2 usage, 3 the daemon cannot be reached.
+reached, nothing waits to return), 2 usage, 3 the daemon cannot be reached,
+4 not allowed.
 Colour is used on terminals only, and not where NO_COLOR is set.";
 
 /// Asks a running uplinkd: status, events, explanations
@@ -83,25 +88,64 @@ pub(crate) enum Command {
     /// The daemon remembers the last 1,000 events. Each line has the id that --since takes, the
     /// time (UTC), `warn` where a person may need to look, and what happened.
     Events(EventsArgs),
-    /// Which rule, group and uplink a connection would use, and why
+    /// Which policy, group and uplink a connection uses, and why
     ///
-    /// Shows the routing rules in the order in which the kernel asks them, which of them decides,
-    /// and what the kernel itself answers. With --if-down the same for a failure that has not
-    /// happened.
+    /// For a connection that does not exist yet: the policies in the order in which they are asked
+    /// and why each does or does not take it, then the routing rules, the decision, and what the
+    /// kernel itself answers. Everything that a policy can look at can be said; where something
+    /// that was left out decides, the answer says so. With --if-down the same for a failure that
+    /// has not happened.
     ///
-    /// Ends with 1 where the connection would go nowhere.
+    /// With --connection for one that exists, as conntrack has it: where its next packet goes, and
+    /// where it would go if it began now.
+    ///
+    /// Ends with 1 where the connection would go nowhere or is refused, and where there is no such
+    /// connection.
     #[command(after_help = EXPLAIN_AFTER)]
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
+    /// The policies in the order in which they are asked
+    ///
+    /// What each of them matches and where it leads, whether its schedule holds now, and which of
+    /// them can never be reached since others before them take everything.
+    Policies(PoliciesArgs),
+    /// Let a group return to its better uplinks now
+    ///
+    /// For groups with `failback = "by-hand"`, and for those that wait for a time. Only root and
+    /// the daemon's own user may. Ends with 1 where nothing waits.
+    Failback(FailbackArgs),
 }
 
 const EXPLAIN_AFTER: &str = "\
 Examples:
   uplinkctl explain --to 1.1.1.1
       the router's own traffic
-  uplinkctl explain --from 192.168.1.20 --iif br-lan --to 1.1.1.1 --dport 443
+  uplinkctl explain --from 192.168.1.20 --iif br-lan --to 1.1.1.1 \\
+      --protocol tcp --dport 443
       a connection from the LAN
+  uplinkctl explain --to 1.1.1.1 --uid backup --cgroup \\
+      system.slice/backup.service
+      one of the router's own programs
   uplinkctl explain --to 1.1.1.1 --if-down isp1 --if-down isp2
-      when two uplinks have failed";
+      when two uplinks have failed
+  uplinkctl explain --connection 'tcp 192.168.1.20:40000 1.1.1.1:443'
+      one that exists";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PoliciesArgs {
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FailbackArgs {
+    /// The group, as `uplinkctl status` names it
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StatusArgs {
@@ -129,13 +173,13 @@ pub(crate) struct EventsArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExplainArgs {
     /// Where to
-    #[arg(long, value_name = "ADDRESS")]
-    to: IpAddr,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "connection")]
+    to: Option<IpAddr>,
     /// Where from; without it, the router itself
     #[arg(long, value_name = "ADDRESS")]
     from: Option<IpAddr>,
-    /// The transport: tcp, udp or icmp
-    #[arg(long, value_name = "PROTOCOL")]
+    /// The protocol: tcp, udp, icmp, gre, … or a number
+    #[arg(long)]
     protocol: Option<Protocol>,
     /// The destination port
     #[arg(long, value_name = "PORT")]
@@ -143,9 +187,39 @@ pub(crate) struct ExplainArgs {
     /// The source port
     #[arg(long, value_name = "PORT")]
     sport: Option<u16>,
+    /// The ICMP type: a number, echo-request or echo-reply
+    #[arg(long, value_name = "TYPE")]
+    icmp: Option<IcmpType>,
     /// The interface that the connection comes in by
     #[arg(long, value_name = "INTERFACE")]
     iif: Option<String>,
+    /// The Ethernet source address
+    #[arg(long)]
+    mac: Option<MacAddress>,
+    /// The differentiated services code point: a number, ef, cs1, af41, …
+    #[arg(long, value_parser = parse_dscp)]
+    dscp: Option<u8>,
+    /// The mark that somebody else gave its packets, decimal or 0x…
+    #[arg(long, value_parser = parse_mark)]
+    mark: Option<u32>,
+    /// The user of the router's own traffic, by name or number
+    #[arg(long, value_name = "USER", value_parser = accounts::user)]
+    uid: Option<u32>,
+    /// Its group, by name or number
+    #[arg(long, value_name = "GROUP", value_parser = accounts::group)]
+    gid: Option<u32>,
+    /// Its control group, such as system.slice/backup.service
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<String>,
+    /// Take the destination for an address of this name; may be given again. Without it the sets
+    /// that a resolver fills are asked
+    #[arg(long, value_name = "NAME")]
+    domain: Vec<String>,
+    /// Explain this existing connection: `[PROTOCOL] FROM[:PORT] TO[:PORT]`
+    #[arg(long, value_name = "CONNECTION")]
+    #[arg(conflicts_with_all = ["to", "from", "protocol", "dport", "sport", "icmp", "iif", "mac",
+        "dscp", "mark", "uid", "gid", "cgroup", "domain"])]
+    connection: Option<ConnectionQuery>,
     /// Take this uplink to be down; may be given again
     #[arg(long, value_name = "UPLINK")]
     if_down: Vec<String>,
@@ -154,19 +228,50 @@ pub(crate) struct ExplainArgs {
     pub(crate) json: bool,
 }
 
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Where a new connection would go.
+    New(ExplainQuery),
+    /// Where an existing one goes.
+    Existing(ConnectionQuery),
+}
+
 impl ExplainArgs {
-    pub(crate) fn query(&self) -> ExplainQuery {
-        ExplainQuery {
+    /// What is asked; none where there is no destination, which the command line excludes.
+    pub(crate) fn question(&self) -> Option<Question> {
+        if let Some(connection) = &self.connection {
+            return Some(Question::Existing(ConnectionQuery {
+                if_down: self.if_down.clone(),
+                ..connection.clone()
+            }));
+        }
+        Some(Question::New(ExplainQuery {
             from: self.from,
-            to: self.to,
+            to: self.to?,
             protocol: self.protocol,
             sport: self.sport,
             dport: self.dport,
+            icmp: self.icmp,
             iif: self.iif.clone(),
-            mark: None,
+            mac: self.mac,
+            dscp: self.dscp,
+            mark: self.mark,
+            uid: self.uid,
+            gid: self.gid,
+            cgroup: self.cgroup.clone(),
+            domains: self.domain.iter().cloned().collect(),
             if_down: self.if_down.clone(),
-        }
+        }))
     }
+}
+
+fn parse_mark(word: &str) -> Result<u32, String> {
+    match word.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => word.parse(),
+    }
+    .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -187,15 +292,51 @@ mod tests {
         assert_eq!(args.place.runtime_dir, PathBuf::from("/tmp/x"));
     }
 
-    #[test]
-    fn several_uplinks_can_be_down() {
-        let line = "uplinkctl explain --to 1.1.1.1 --if-down a --if-down b --protocol udp";
+    fn question(line: &str) -> Option<Question> {
         let args = Args::try_parse_from(line.split(' ')).unwrap();
-        let Command::Explain(explain) = args.command else {
-            panic!("another command");
+        match args.command {
+            Command::Explain(explain) => explain.question(),
+            Command::Status(_)
+            | Command::Events(_)
+            | Command::Policies(_)
+            | Command::Failback(_) => None,
+        }
+    }
+
+    #[test]
+    fn everything_that_a_policy_looks_at_can_be_said() {
+        let line = "uplinkctl explain --from 10.0.0.1 --to 1.1.1.1 --protocol udp --sport 1 \
+                    --dport 2 --iif br0 --mac aa:bb:cc:dd:ee:ff --dscp ef --mark 0x10 \
+                    --domain zoom.us --if-down a --if-down b";
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let Some(Question::New(query)) = question(&line) else {
+            panic!("another question");
         };
-        assert_eq!(explain.query().if_down, ["a", "b"]);
-        assert_eq!(explain.query().protocol, Some(Protocol::Udp));
+        assert_eq!(query.if_down, ["a", "b"]);
+        assert_eq!(query.protocol, Some(Protocol::UDP));
+        assert_eq!((query.dscp, query.mark), (Some(46), Some(16)));
+        let own = "uplinkctl explain --to ::1 --icmp echo-request --uid 0 --gid 7 --cgroup a/b";
+        let Some(Question::New(query)) = question(own) else {
+            panic!("another question");
+        };
+        assert_eq!((query.uid, query.gid), (Some(0), Some(7)));
+        assert_eq!(query.icmp, Some(IcmpType::EchoRequest));
+    }
+
+    #[test]
+    fn a_connection_is_one_word_and_excludes_the_rest() {
+        let explain = |more: &[&str]| {
+            let start = [
+                "uplinkctl",
+                "explain",
+                "--connection",
+                "tcp 10.0.0.1:1 1.1.1.1:2",
+            ];
+            Args::try_parse_from(start.iter().chain(more))
+        };
+        assert!(explain(&["--if-down", "isp1"]).is_ok());
+        assert!(explain(&["--to", "1.1.1.1"]).is_err());
+        assert!(Args::try_parse_from(["uplinkctl", "explain"]).is_err());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod events;
 mod explain;
+mod failback;
+mod policies;
 mod status;
 
 use uplinkd_api::{Client, socket_path};
@@ -18,5 +20,7 @@ pub(crate) async fn run(args: Args) -> Exit {
         Command::Status(args) => status::run(&client, &args).await,
         Command::Events(args) => events::run(&client, &args).await,
         Command::Explain(args) => explain::run(&client, &args).await,
+        Command::Policies(args) => policies::run(&client, &args).await,
+        Command::Failback(args) => failback::run(&client, &args).await,
     }
 }

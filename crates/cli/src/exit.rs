@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// There is no daemon, or none that answers.
     Unreachable = 3,
+    /// The daemon did not do it: whoever asks may not.
+    NotApplied = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -26,6 +28,8 @@ impl From<Exit> for ExitCode {
 impl From<&ClientError> for Exit {
     fn from(error: &ClientError) -> Self {
         match error {
+            ClientError::Refused { status: 403, .. } => Self::NotApplied,
+            ClientError::Refused { status: 409, .. } => Self::No,
             ClientError::Refused { status, .. } if (400..500).contains(status) => Self::Usage,
             ClientError::Refused { .. }
             | ClientError::Unreachable { .. }

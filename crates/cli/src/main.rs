@@ -4,6 +4,7 @@
 //! `args` is the command line, `cmd` one file for each command, `render` turns answers into text
 //! without touching the world, `output` is where text meets the terminal.
 
+mod accounts;
 mod args;
 mod cmd;
 mod exit;

@@ -3,8 +3,10 @@
 //! Text may hold colour; whoever writes it takes that out where it is not wanted. Colour only
 //! repeats what the words say.
 
+pub(crate) mod connection;
 pub(crate) mod event;
 pub(crate) mod explain;
 pub(crate) mod json;
+pub(crate) mod policies;
 pub(crate) mod status;
 pub(crate) mod words;

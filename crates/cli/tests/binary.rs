@@ -11,9 +11,10 @@ use std::{
 };
 
 use uplinkd_api::{
-    Decision, DecisionKind, Event, Explain, Level, ReserveStatus, State, Status, socket_path,
+    ApiError, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, Level, Policies,
+    ReserveStatus, State, Status, socket_path,
 };
-use uplinkd_web::{Request, Shared, bind, serve};
+use uplinkd_web::{Refused, Request, Shared, bind, serve};
 
 #[test]
 fn exit_codes_answer_the_question() {
@@ -38,6 +39,18 @@ fn exit_codes_answer_the_question() {
     assert_eq!(daemon.ctl("explain --to nowhere").status.code(), Some(2));
     let mixed = daemon.ctl("explain --to 1.1.1.1 --from ::1");
     assert_eq!(mixed.status.code(), Some(2), "{mixed:?}");
+    assert_eq!(daemon.ctl("policies").status.code(), Some(0));
+    assert_eq!(daemon.ctl("policies --json").status.code(), Some(0));
+    for (group, code) in [("calls", 0), ("nothing-waits", 1), ("unknown", 2)] {
+        let output = daemon.ctl(&format!("failback {group}"));
+        assert_eq!(output.status.code(), Some(code), "{group}: {output:?}");
+    }
+    let gone = ctl(daemon.directory.path(), "explain --connection")
+        .arg("tcp 10.0.0.1:1 1.1.1.1:2")
+        .output()
+        .unwrap();
+    assert_eq!(gone.status.code(), Some(1), "{gone:?}");
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("no such connection"));
     assert_eq!(daemon.ctl("").status.code(), Some(2));
     assert_eq!(daemon.ctl("--help").status.code(), Some(0));
 }
@@ -181,27 +194,49 @@ fn answer(request: Request, state: State) {
     // Whoever asked may be gone.
     match request {
         Request::Status(answer) => drop(answer.send(a_status(state))),
-        Request::Explain(query, answer) => {
-            let kind = if query.to.to_string() == "9.9.9.9" {
-                DecisionKind::Unreachable
-            } else {
-                DecisionKind::Main
-            };
-            let explain = Explain {
-                query,
-                steps: Vec::new(),
-                decision: Decision {
-                    kind,
-                    table: None,
-                    group: None,
-                    uplinks: Vec::new(),
-                    last_resort: false,
-                },
-                kernel_says: None,
-                text: "so it is".to_owned(),
-            };
-            drop(answer.send(Ok(explain)));
+        Request::Policies(answer) => drop(answer.send(Policies::default())),
+        Request::Explain(query, answer) => drop(answer.send(Ok(an_explanation(query)))),
+        Request::ExplainConnection(_, answer) => {
+            let error = ApiError::new("no such connection");
+            drop(answer.send(Err(Refused::NotFound(error))));
         }
+        Request::Failback(group, answer) => {
+            let error = || ApiError::new("no");
+            drop(answer.send(match group.as_str() {
+                "calls" => Ok(Failback {
+                    group,
+                    text: "returns to tier 1".to_owned(),
+                }),
+                "nothing-waits" => Err(Refused::Conflict(error())),
+                _ => Err(Refused::NotFound(error())),
+            }));
+        }
+    }
+}
+
+fn an_explanation(query: ExplainQuery) -> Explain {
+    let kind = if query.to.to_string() == "9.9.9.9" {
+        DecisionKind::Unreachable
+    } else {
+        DecisionKind::Main
+    };
+    Explain {
+        query,
+        policies: Vec::new(),
+        policies_before: 0,
+        policies_not_asked: None,
+        steps: Vec::new(),
+        decision: Decision {
+            kind,
+            table: None,
+            policy: None,
+            group: None,
+            tier: None,
+            uplinks: Vec::new(),
+            last_resort: false,
+        },
+        kernel_says: None,
+        text: "so it is".to_owned(),
     }
 }
 

@@ -1,4 +1,17 @@
 //! The keys of the file: the one list that the reader, the schema and the sample are held against.
+//!
+//! Here are the words for describing a key, and the top level; the tables below it are described in
+//! `uplink`, `policy` and `reserve`.
+
+mod policy;
+mod reserve;
+mod uplink;
+
+use uplinkd_model::Family;
+
+pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY};
+pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
+pub(crate) use uplink::{IPV4, IPV6, PROBE, PROBE_ALL, QUORUM, STREAK, UPLINK, WEIGHT};
 
 /// What a key's value looks like. Bounds stand here once, for the schema and for the checks.
 #[derive(Clone, Copy, Debug)]
@@ -9,22 +22,103 @@ pub(crate) enum Kind {
     Interfaces,
     /// A whole number.
     Integer(Bounds),
+    /// `true` or `false`.
+    Truth,
     /// A length of time, as text with a unit.
     Duration,
-    /// `auto` or an IPv4 address.
-    Gateway,
-    /// `masquerade`, `none` or an IPv4 address.
-    Nat,
+    /// One of a few words.
+    Word(&'static [&'static str]),
+    /// One of a few words, or a table of keys.
+    WordOrTable(&'static [&'static str], &'static Keys),
+    /// `auto` or an address of the family.
+    Gateway(Family),
+    /// `masquerade`, `none` or an address of the family.
+    Nat(Family),
     /// A list of probe targets.
     Targets,
     /// A 32 bit mask, as a number or as text in hexadecimal.
     MarkMask,
     /// The name of an nft table.
     NftName,
+    /// The name of an uplink.
+    UplinkName,
+    /// The name of a policy.
+    PolicyName,
+    /// The name of a group or an uplink, or a word that stands beside them.
+    Destination,
+    /// A list of tiers, each a list of members: names of uplinks, or tables of keys.
+    Tiers(&'static Keys),
+    /// The path of a file.
+    Path,
+    /// One value or a list of them, of what a policy can look at.
+    Values(Attribute),
     /// A table of keys.
     Table(&'static Keys),
     /// A table of tables, by a name that the user chooses.
-    Named(&'static Keys),
+    Named(&'static Keys, Names),
+    /// A list of tables.
+    Listed(&'static Keys),
+}
+
+/// What the names of a [`Kind::Named`] look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Names {
+    /// As uplinks are named: at least one of them is needed.
+    Uplinks,
+    /// As groups are named.
+    Groups,
+}
+
+/// What a policy can look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Attribute {
+    Family,
+    Source,
+    Destination,
+    Protocol,
+    SourcePort,
+    DestinationPort,
+    Interface,
+    Mac,
+    Dscp,
+    Mark,
+    User,
+    Group,
+    Cgroup,
+    Unit,
+    Icmp,
+    Schedule,
+    Domain,
+}
+
+impl Attribute {
+    /// Whether its values may be written as numbers.
+    pub(crate) fn takes_numbers(self) -> bool {
+        match self {
+            Self::Protocol
+            | Self::SourcePort
+            | Self::DestinationPort
+            | Self::Dscp
+            | Self::Mark
+            | Self::User
+            | Self::Group
+            | Self::Icmp => true,
+            Self::Family
+            | Self::Source
+            | Self::Destination
+            | Self::Interface
+            | Self::Mac
+            | Self::Cgroup
+            | Self::Unit
+            | Self::Schedule
+            | Self::Domain => false,
+        }
+    }
+
+    /// Whether its values may stand in a file of their own.
+    pub(crate) fn takes_files(self) -> bool {
+        matches!(self, Self::Source | Self::Destination)
+    }
 }
 
 /// The least and the largest value that is accepted.
@@ -49,11 +143,11 @@ impl Bounds {
 }
 
 /// A key.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// The default as TOML; none where the key is required or a table.
+    /// The default as TOML; none where the key is required, a table, or absent by default.
     pub(crate) default: Option<&'static str>,
     /// A value as TOML, for hints and editors.
     pub(crate) example: &'static str,
@@ -82,29 +176,7 @@ impl Keys {
     }
 }
 
-pub(crate) const WEIGHT: Bounds = Bounds::new(1, uplinkd_model::Group::WEIGHT_MAX as i128);
-/// More targets than anybody has; how many there are is checked against the targets themselves.
-pub(crate) const QUORUM: Bounds = Bounds::new(1, 1000);
-pub(crate) const STREAK: Bounds = Bounds::new(1, 1000);
-/// 0 to 4 mean something to the kernel and to `ip`.
-pub(crate) const PROTO: Bounds = Bounds::new(5, 255);
-/// Behind the kernel's own tables 253 to 255, and ending before the numbers do.
-pub(crate) const TABLES: Bounds = Bounds::new(
-    256,
-    u32::MAX as i128 - uplinkd_model::Reserve::TABLES as i128,
-);
-/// The priority of the rule that asks table `main`; what stands behind it is never asked.
-const PRIORITY_MAIN: i128 = 32766;
-/// Behind rule 0, and ending before the rule that asks table `main`.
-pub(crate) const PRIORITY: Bounds = Bounds::new(
-    1,
-    PRIORITY_MAIN - uplinkd_model::Reserve::PRIORITIES as i128,
-);
-pub(crate) const NEXTHOP_IDS: Bounds = Bounds::new(
-    1,
-    u32::MAX as i128 - uplinkd_model::Reserve::NEXTHOPS as i128,
-);
-
+/// A key with a default that can be shown.
 const fn optional(
     name: &'static str,
     kind: Kind,
@@ -112,24 +184,42 @@ const fn optional(
     meaning: &'static str,
 ) -> Key {
     Key {
+        default: Some(default),
+        ..absent(name, kind, default, meaning)
+    }
+}
+
+/// A key that does something only where it is written.
+const fn absent(
+    name: &'static str,
+    kind: Kind,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key {
         name,
         kind,
-        default: Some(default),
-        example: default,
+        default: None,
+        example,
         meaning,
         is_required: false,
     }
 }
 
-const fn table(name: &'static str, kind: Kind, meaning: &'static str) -> Key {
+const fn required(
+    name: &'static str,
+    kind: Kind,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
     Key {
-        name,
-        kind,
-        default: None,
-        example: "",
-        meaning,
-        is_required: false,
+        is_required: true,
+        ..absent(name, kind, example, meaning)
     }
+}
+
+const fn table(name: &'static str, kind: Kind, meaning: &'static str) -> Key {
+    absent(name, kind, "", meaning)
 }
 
 /// The top level.
@@ -149,10 +239,20 @@ pub(crate) static TOP: Keys = Keys {
             is_required: true,
             ..table(
                 "uplink",
-                Kind::Named(&UPLINK),
+                Kind::Named(&UPLINK, Names::Uplinks),
                 "the ways to the internet, by name",
             )
         },
+        table(
+            "group",
+            Kind::Named(&GROUP, Names::Groups),
+            "pools of uplinks that policies lead to, by name; `default` serves everything else",
+        ),
+        table(
+            "policy",
+            Kind::Listed(&POLICY),
+            "traffic that is treated in a way of its own; the first that matches decides",
+        ),
         table(
             "probe",
             Kind::Table(&PROBE_ALL),
@@ -164,172 +264,28 @@ pub(crate) static TOP: Keys = Keys {
             "the numbers and names that are claimed in the kernel",
         ),
     ],
-    later: &["group", "policy"],
-};
-
-/// `[uplink.NAME]`.
-pub(crate) static UPLINK: Keys = Keys {
-    header: "uplink.NAME",
-    keys: &[
-        Key {
-            name: "interface",
-            kind: Kind::Interface,
-            default: None,
-            example: r#""eth1""#,
-            meaning: "the network interface that leads to the provider",
-            is_required: true,
-        },
-        optional(
-            "weight",
-            Kind::Integer(WEIGHT),
-            "1",
-            "share of new connections beside the other uplinks' weights",
-        ),
-        table("ipv4", Kind::Table(&IPV4), "how IPv4 leaves by this uplink"),
-        table(
-            "probe",
-            Kind::Table(&PROBE),
-            "how this uplink is watched; what is missing here comes from [probe]",
-        ),
-    ],
-    later: &["budget", "ipv6"],
-};
-
-/// `[uplink.NAME.ipv4]`.
-pub(crate) static IPV4: Keys = Keys {
-    header: "uplink.NAME.ipv4",
-    keys: &[
-        optional(
-            "gateway",
-            Kind::Gateway,
-            r#""auto""#,
-            "the next hop: \"auto\" (learned from the default route of DHCP, PPP or the administrator) or an address",
-        ),
-        optional(
-            "nat",
-            Kind::Nat,
-            r#""masquerade""#,
-            "what becomes of source addresses: \"masquerade\", \"none\" or the address to use instead",
-        ),
-    ],
     later: &[],
 };
 
-const PROBE_KEYS: &[Key] = &[
-    optional(
-        "targets",
-        Kind::Targets,
-        r#"["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8"]"#,
-        "who is asked; the gateway only explains, the others decide; none: the link alone decides",
-    ),
-    optional(
-        "quorum",
-        Kind::Integer(QUORUM),
-        "1",
-        "how many of the deciding targets must answer",
-    ),
-    optional(
-        "interval",
-        Kind::Duration,
-        r#""500ms""#,
-        "time between two questions to a target",
-    ),
-    optional(
-        "timeout",
-        Kind::Duration,
-        r#""1s""#,
-        "how long an answer may take",
-    ),
-    optional(
-        "fall",
-        Kind::Integer(STREAK),
-        "3",
-        "lost answers in a row until a target counts as silent",
-    ),
-    optional(
-        "rise",
-        Kind::Integer(STREAK),
-        "5",
-        "answers in a row until a silent target counts again",
-    ),
+/// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
+/// `match` first.
+pub(crate) static ALL: [&Keys; 13] = [
+    &TOP, &UPLINK, &IPV4, &IPV6, &PROBE, &PROBE_ALL, &GROUP, &MEMBER, &FAILBACK, &STICKY, &POLICY,
+    &MATCH, &RESERVE,
 ];
-const PROBE_LATER: &[&str] = &["loss", "profile", "rtt"];
-
-/// `[uplink.NAME.probe]`.
-pub(crate) static PROBE: Keys = Keys {
-    header: "uplink.NAME.probe",
-    keys: PROBE_KEYS,
-    later: PROBE_LATER,
-};
-
-/// `[probe]`, with the same keys.
-pub(crate) static PROBE_ALL: Keys = Keys {
-    header: "probe",
-    keys: PROBE_KEYS,
-    later: PROBE_LATER,
-};
-
-/// `[reserve]`.
-pub(crate) static RESERVE: Keys = Keys {
-    header: "reserve",
-    keys: &[
-        optional(
-            "proto",
-            Kind::Integer(PROTO),
-            "177",
-            "protocol number on our routes, rules and nexthops",
-        ),
-        optional(
-            "tables",
-            Kind::Integer(TABLES),
-            "7000",
-            "first of 65536 routing table numbers",
-        ),
-        optional(
-            "rule_priority",
-            Kind::Integer(PRIORITY),
-            "2000",
-            "first of 100 rule priorities for the rules that must come early",
-        ),
-        optional(
-            "rule_priority_last",
-            Kind::Integer(PRIORITY),
-            "32000",
-            "first of 100 rule priorities for the last resort, behind other software's rules",
-        ),
-        optional(
-            "nexthop_ids",
-            Kind::Integer(NEXTHOP_IDS),
-            "177000000",
-            "first of 1048576 nexthop ids",
-        ),
-        optional(
-            "mark_mask",
-            Kind::MarkMask,
-            r#""0xff000000""#,
-            "the bits of packet and connection marks that are ours: one run of 4 or more",
-        ),
-        optional(
-            "nft_table",
-            Kind::NftName,
-            r#""uplinkd""#,
-            "the name of our nft table (family inet)",
-        ),
-    ],
-    later: &[],
-};
-
-/// All tables, for finding the one where a misplaced key belongs.
-pub(crate) static ALL: [&Keys; 6] = [&TOP, &UPLINK, &IPV4, &PROBE, &PROBE_ALL, &RESERVE];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.
-pub(crate) const ELSEWHERE: [(&str, &str); 16] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 38] = [
     ("wan", "uplink"),
     ("wans", "uplink"),
+    ("rule", "policy"),
+    ("rules", "policy"),
+    ("pool", "group"),
     ("dev", "interface"),
     ("device", "interface"),
     ("iface", "interface"),
     ("ifname", "interface"),
+    ("iif", "interface"),
     ("ratio", "weight"),
     ("share", "weight"),
     ("router", "gateway"),
@@ -340,4 +296,22 @@ pub(crate) const ELSEWHERE: [(&str, &str); 16] = [
     ("reliability", "quorum"),
     ("down", "fall"),
     ("up", "rise"),
+    ("members", "tiers"),
+    ("persistent", "sticky"),
+    ("src", "source"),
+    ("from", "source"),
+    ("dst", "destination"),
+    ("dest", "destination"),
+    ("to", "destination"),
+    ("proto", "protocol"),
+    ("port", "dport"),
+    ("ports", "dport"),
+    ("tos", "dscp"),
+    ("fwmark", "mark"),
+    ("uid", "user"),
+    ("gid", "group"),
+    ("service", "unit"),
+    ("time", "schedule"),
+    ("target", "use"),
+    ("fallback", "otherwise"),
 ];

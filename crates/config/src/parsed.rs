@@ -2,9 +2,15 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use uplinkd_model::{Config, Gateway, Group, Member, Nat, ProbeSpec, Reserve, Uplink, UplinkName};
+use uplinkd_model::{
+    Access, Config, Family, Group, Outlet, OutletKind, Policy, Reserve, Slot, Uplink, UplinkName,
+};
 
-use crate::{diagnostic::Diagnostic, slots::Slots};
+use crate::{
+    diagnostic::Diagnostic,
+    numbers::{NumbersExhausted, OutletCodes, Slots},
+    sources::ListFile,
+};
 
 /// A value of an uplink that a message can point at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,10 +21,12 @@ pub enum Field {
     Interface,
     /// `weight`.
     Weight,
-    /// `ipv4.gateway`.
-    Gateway,
-    /// `ipv4.nat`.
-    Nat,
+    /// The word `ipv4` or `ipv6`.
+    Access(Family),
+    /// `ipv4.gateway` or `ipv6.gateway`.
+    Gateway(Family),
+    /// `ipv4.nat` or `ipv6.nat`.
+    Nat(Family),
     /// `probe.targets`.
     Targets,
     /// `probe.quorum`.
@@ -48,6 +56,8 @@ pub enum ReserveField {
     NexthopIds,
     /// `mark_mask`.
     MarkMask,
+    /// `mark_uplink_bits`.
+    MarkUplinkBits,
     /// `nft_table`.
     NftTable,
 }
@@ -61,14 +71,38 @@ pub struct ParsedUplink {
     pub interface: String,
     /// Its share of new connections, 1 to 256.
     pub weight: u16,
-    /// Where its gateway comes from (IPv4).
-    pub gateway: Gateway,
-    /// What becomes of source addresses (IPv4).
-    pub nat: Nat,
-    /// How it is watched.
-    pub probe: ProbeSpec,
+    /// How IPv4 leaves by it; none: not at all.
+    pub ipv4: Option<Access>,
+    /// How IPv6 leaves by it; none: not at all.
+    pub ipv6: Option<Access>,
     /// Where the file says so; what it leaves to the default has no place.
     pub(crate) spans: BTreeMap<Field, Range<usize>>,
+}
+
+impl ParsedUplink {
+    /// How a family leaves by it.
+    pub fn access(&self, family: Family) -> Option<&Access> {
+        match family {
+            Family::V4 => self.ipv4.as_ref(),
+            Family::V6 => self.ipv6.as_ref(),
+        }
+    }
+}
+
+/// Where policies lead, before the outlet has its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParsedOutlet {
+    pub(crate) name: String,
+    pub(crate) kind: OutletKind,
+}
+
+/// Where a policy stands in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PolicyPlace {
+    /// Its name, or else its header.
+    pub(crate) name: Range<usize>,
+    /// The values of its clauses.
+    pub(crate) clauses: Vec<Range<usize>>,
 }
 
 /// A file without mistakes.
@@ -77,6 +111,16 @@ pub struct Parsed {
     pub(crate) path: String,
     pub(crate) lan: Vec<(String, Range<usize>)>,
     pub(crate) uplinks: Vec<ParsedUplink>,
+    /// The groups, `default` first.
+    pub(crate) groups: Vec<Group>,
+    /// Where the groups that are written have their names.
+    pub(crate) group_spans: BTreeMap<String, Range<usize>>,
+    pub(crate) policies: Vec<Policy>,
+    /// As many as policies.
+    pub(crate) policy_places: Vec<PolicyPlace>,
+    /// The outlets, the default group's first.
+    pub(crate) outlets: Vec<ParsedOutlet>,
+    pub(crate) files: Vec<ListFile>,
     pub(crate) reserve: Reserve,
     /// Where `[reserve]` stands, if it does.
     pub(crate) reserve_key: Option<Range<usize>>,
@@ -103,6 +147,22 @@ impl Parsed {
     /// The uplinks, in the order of the file; at least one.
     pub fn uplinks(&self) -> &[ParsedUplink] {
         &self.uplinks
+    }
+
+    /// The groups: `default` first, then the others in the order of the file.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The policies, in the order of the file.
+    pub fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    /// The files of prefixes that policies name: when one of them changes, so does the meaning of
+    /// this one.
+    pub fn files(&self) -> &[ListFile] {
+        &self.files
     }
 
     /// The numbers and names that are claimed in the kernel.
@@ -143,34 +203,89 @@ impl Parsed {
         Some(span.clone())
     }
 
-    /// The whole of what the user asked for. Uplinks that have no slot yet get the one that
-    /// [`Slots::allocate`] would give them.
+    /// The names of the outlets that need a code, in the order of the policies: all but the default
+    /// group's.
+    pub fn outlet_names(&self) -> impl Iterator<Item = &str> {
+        self.outlets.iter().skip(1).map(|o| o.name.as_str())
+    }
+
+    /// The highest code that the mark mask has room for. There are no more outlets than that, beside
+    /// the default group's.
+    pub fn outlet_max(&self) -> u16 {
+        self.reserve.outlet_max()
+    }
+
+    /// Where a policy has its name, or else its header, by its place in the file from 0. Empty and
+    /// at the start of the file for policies that it does not have.
+    pub fn span_of_policy(&self, index: usize) -> Range<usize> {
+        let place = self.policy_places.get(index);
+        place.map_or(0..0, |p| p.name.clone())
+    }
+
+    /// Where a clause of a policy has its values, or else where the policy is.
+    pub fn span_of_clause(&self, policy: usize, clause: usize) -> Range<usize> {
+        let place = self.policy_places.get(policy);
+        let clause = place.and_then(|p| p.clauses.get(clause));
+        clause.cloned().unwrap_or(self.span_of_policy(policy))
+    }
+
+    /// The files of prefixes that a clause of a policy names.
+    pub fn files_of_clause(&self, policy: usize, clause: usize) -> impl Iterator<Item = &str> {
+        let place = self.policy_places.get(policy);
+        let values = place.and_then(|p| p.clauses.get(clause)).cloned();
+        let values = values.unwrap_or(0..0);
+        let is_within = move |s: &Range<usize>| values.start <= s.start && s.end <= values.end;
+        let files = self.files.iter();
+        files
+            .filter(move |f| f.spans.iter().any(&is_within))
+            .map(|f| f.path.as_str())
+    }
+
+    /// Where a group has its name, if it is written.
+    pub fn span_of_group(&self, name: &str) -> Option<Range<usize>> {
+        self.group_spans.get(name).cloned()
+    }
+
+    /// Gives the uplinks and outlets that are new here their numbers; those of the others stay.
     ///
-    /// There is one group, `default`, with one tier of all uplinks.
-    pub fn to_config(&self, slots: &Slots) -> Config {
-        let mut slots = slots.clone();
-        slots
-            .allocate(self.names(), self.slot_max())
-            .expect("the checks refuse more uplinks than slots");
+    /// # Errors
+    /// More names than numbers, which the checks exclude.
+    pub fn allocate(
+        &self,
+        slots: &mut Slots,
+        codes: &mut OutletCodes,
+    ) -> Result<(), NumbersExhausted> {
+        slots.allocate(self.names(), self.slot_max())?;
+        codes.allocate(self.outlet_names(), self.outlet_max())
+    }
+
+    /// The whole of what the user asked for. Uplinks and outlets that have no number yet get the one
+    /// that [`Parsed::allocate`] would give them.
+    pub fn to_config(&self, slots: &Slots, codes: &OutletCodes) -> Config {
+        let (mut slots, mut codes) = (slots.clone(), codes.clone());
+        self.allocate(&mut slots, &mut codes)
+            .expect("the checks refuse more uplinks and outlets than there are numbers");
         let uplink = |u: &ParsedUplink| Uplink {
             name: u.name.clone(),
-            slot: slots.get(&u.name).expect("every name was given a slot"),
+            slot: Slot(slots.get(&u.name).expect("every name was given a slot")),
             interface: u.interface.clone(),
-            gateway: u.gateway,
-            nat: u.nat,
-            probe: u.probe.clone(),
+            ipv4: u.ipv4.clone(),
+            ipv6: u.ipv6.clone(),
         };
-        let member = |u: &ParsedUplink| Member {
-            uplink: u.name.clone(),
-            weight: u.weight,
+        let outlet = |(index, o): (usize, &ParsedOutlet)| Outlet {
+            code: match index {
+                0 => 0,
+                _ => codes.get(&o.name).expect("every outlet was given a code"),
+            },
+            name: o.name.clone(),
+            kind: o.kind.clone(),
         };
         Config {
             lan: self.lan().map(str::to_owned).collect(),
             uplinks: self.uplinks.iter().map(uplink).collect(),
-            groups: vec![Group {
-                name: Group::DEFAULT.to_owned(),
-                tiers: vec![self.uplinks.iter().map(member).collect()],
-            }],
+            groups: self.groups.clone(),
+            policies: self.policies.clone(),
+            outlets: self.outlets.iter().enumerate().map(outlet).collect(),
             reserve: self.reserve.clone(),
         }
     }

@@ -1,8 +1,11 @@
 //! The file as it is written: every key with its place, types checked, values not.
 
+mod policy;
+
 use std::ops::Range;
 
 use toml::{Spanned, de::DeTable};
+use uplinkd_model::Family;
 
 use crate::{
     diagnostic::Diagnostic,
@@ -11,15 +14,24 @@ use crate::{
     reader::{Found, Reader, Texts, describe},
 };
 
+pub(crate) use policy::{
+    RawCondition, RawFailback, RawGroup, RawItem, RawMember, RawPolicy, RawSticky, WordOrTable,
+};
+
 /// The whole file.
+#[derive(Default)]
 pub(crate) struct RawFile {
     pub(crate) lan: Vec<Spanned<String>>,
     /// Where the word `uplink` stands first, if it does.
     pub(crate) uplink_key: Option<Range<usize>>,
     /// The uplinks, in the order of the file.
     pub(crate) uplinks: Vec<RawUplink>,
-    /// Whether every entry under `uplink` could be read as an uplink.
+    /// Whether every entry under `uplink` and `group` could be read as one.
     pub(crate) is_complete: bool,
+    /// The groups, in the order of the file.
+    pub(crate) groups: Vec<RawGroup>,
+    /// The policies, in the order of the file.
+    pub(crate) policies: Vec<RawPolicy>,
     pub(crate) probe: RawProbe,
     pub(crate) reserve: RawReserve,
 }
@@ -29,9 +41,28 @@ pub(crate) struct RawUplink {
     pub(crate) name: Spanned<String>,
     pub(crate) interface: Option<Spanned<String>>,
     pub(crate) weight: Option<Spanned<i128>>,
+    pub(crate) ipv4: Option<RawAccess>,
+    pub(crate) ipv6: Option<RawAccess>,
+    pub(crate) probe: RawProbe,
+}
+
+impl RawUplink {
+    /// What is written about a family.
+    pub(crate) fn access(&self, family: Family) -> Option<&RawAccess> {
+        match family {
+            Family::V4 => self.ipv4.as_ref(),
+            Family::V6 => self.ipv6.as_ref(),
+        }
+    }
+}
+
+/// `[uplink.NAME.ipv4]` or `[uplink.NAME.ipv6]`.
+pub(crate) struct RawAccess {
+    /// Where the table's name stands.
+    pub(crate) key: Range<usize>,
+    pub(crate) is_used: Option<Spanned<bool>>,
     pub(crate) gateway: Option<Spanned<String>>,
     pub(crate) nat: Option<Spanned<String>>,
-    pub(crate) probe: RawProbe,
 }
 
 /// `[probe]` or `[uplink.NAME.probe]`.
@@ -56,6 +87,7 @@ pub(crate) struct RawReserve {
     pub(crate) rule_priority_last: Option<Spanned<i128>>,
     pub(crate) nexthop_ids: Option<Spanned<i128>>,
     pub(crate) mark_mask: Option<Spanned<i128>>,
+    pub(crate) mark_uplink_bits: Option<Spanned<i128>>,
     pub(crate) nft_table: Option<Spanned<String>>,
 }
 
@@ -84,11 +116,14 @@ impl RawFile {
         } else if top.key_span("uplink").is_some() {
             is_complete = false;
         }
+        let (groups, are_groups_complete) = RawGroup::read_all(&top, found);
         Self {
             lan: top.texts("lan", found).map_or(Vec::new(), |t| t.items),
             uplink_key: top.key_span("uplink"),
             uplinks,
-            is_complete,
+            is_complete: is_complete && are_groups_complete,
+            groups,
+            policies: RawPolicy::read_all(&top, found),
             probe: match top.table("probe", found) {
                 Some((_, table)) => RawProbe::read(
                     &Reader::open(table, &keys::PROBE_ALL, "probe", found),
@@ -118,12 +153,8 @@ impl RawUplink {
                     ),
             );
         }
-        let (mut gateway, mut nat) = (None, None);
-        if let Some((_, table)) = reader.table("ipv4", found) {
-            let ipv4 = Reader::open(table, &keys::IPV4, &format!("{header}.ipv4"), found);
-            gateway = ipv4.text("gateway", found);
-            nat = ipv4.text("nat", found);
-        }
+        let ipv4 = RawAccess::read(&reader, "ipv4", &keys::IPV4, &header, found);
+        let ipv6 = RawAccess::read(&reader, "ipv6", &keys::IPV6, &header, found);
         let probe = match reader.table("probe", found) {
             Some((_, table)) => {
                 let header = format!("{header}.probe");
@@ -134,11 +165,30 @@ impl RawUplink {
         Self {
             interface: reader.text("interface", found),
             weight: reader.integer("weight", found),
-            gateway,
-            nat,
+            ipv4,
+            ipv6,
             probe,
             name,
         }
+    }
+}
+
+impl RawAccess {
+    fn read(
+        uplink: &Reader<'_>,
+        family: &'static str,
+        keys: &'static keys::Keys,
+        header: &str,
+        found: &mut Found,
+    ) -> Option<Self> {
+        let (key, table) = uplink.table(family, found)?;
+        let reader = Reader::open(table, keys, &format!("{header}.{family}"), found);
+        Some(Self {
+            key,
+            is_used: reader.truth("use", found),
+            gateway: reader.text("gateway", found),
+            nat: reader.text("nat", found),
+        })
     }
 }
 
@@ -166,6 +216,7 @@ impl RawReserve {
             rule_priority_last: reader.integer("rule_priority_last", found),
             nexthop_ids: reader.integer("nexthop_ids", found),
             mark_mask: reader.mask("mark_mask", found),
+            mark_uplink_bits: reader.integer("mark_uplink_bits", found),
             nft_table: reader.text("nft_table", found),
         }
     }

@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use toml::{
     Spanned,
-    de::{DeInteger, DeTable, DeValue},
+    de::{DeArray, DeInteger, DeTable, DeValue},
 };
 
 use crate::{
     diagnostic::Diagnostic,
-    keys::{self, Key, Keys},
+    keys::{self, Key, Keys, Kind},
     quote::{meant, quoted, quoted_list},
 };
 
@@ -41,6 +41,18 @@ impl<'t> Reader<'t> {
             "" => "at the top of the file".to_owned(),
             header => format!("in [{header}]"),
         };
+        Self::open_in(table, keys, header, place, found)
+    }
+
+    /// The same for a table that its header does not name well enough: `place` says where its keys
+    /// stand.
+    pub(crate) fn open_in(
+        table: &'t DeTable<'t>,
+        keys: &'static Keys,
+        header: &str,
+        place: String,
+        found: &mut Found,
+    ) -> Self {
         let reader = Self {
             table,
             keys,
@@ -66,21 +78,21 @@ impl<'t> Reader<'t> {
                 .label("comes with a later version")
                 .hint("remove it or comment it out until then");
         }
+        let theirs = keys::ELSEWHERE
+            .iter()
+            .find(|(theirs, ours)| *theirs == key && self.keys.get(ours).is_some())
+            .map(|(_, ours)| *ours);
         let homes: Vec<_> = keys::ALL
             .iter()
             .filter(|keys| keys.get(key).is_some())
             .map(|keys| self.place_of(keys))
             .collect();
-        if !homes.is_empty() {
+        if theirs.is_none() && !homes.is_empty() {
             return Diagnostic::error(span, format!("{name} does not belong {place}"))
                 .label("not here")
                 .hint(format!("it belongs {}", homes.join(" or ")));
         }
-        let meant = keys::ELSEWHERE
-            .iter()
-            .find(|(theirs, ours)| *theirs == key && self.keys.get(ours).is_some())
-            .map(|(_, ours)| *ours)
-            .or_else(|| meant(key, self.keys.names()));
+        let meant = theirs.or_else(|| meant(key, self.keys.names()));
         Diagnostic::error(span, format!("unknown key {name} {place}"))
             .label("no such key")
             .hint(match meant {
@@ -98,6 +110,11 @@ impl<'t> Reader<'t> {
             Some(rest) if rest.starts_with('.') => format!("in [{}{rest}]", self.header),
             _ => format!("in [{}]", other.header),
         }
+    }
+
+    /// Where the keys stand, for messages: `in [uplink.isp1]`.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// The span of a key, where the table has it.
@@ -160,7 +177,7 @@ impl<'t> Reader<'t> {
         for item in array.iter() {
             match as_text(item) {
                 Some(text) => items.push(text),
-                None => found.push(self.wrong_entry(name, item)),
+                None => found.push(self.wrong_entry(name, item, "text in quotes")),
             }
         }
         Some(Texts {
@@ -168,6 +185,61 @@ impl<'t> Reader<'t> {
             items,
             span: value.span(),
         })
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn truth(&self, name: &str, found: &mut Found) -> Option<Spanned<bool>> {
+        let value = self.get(name)?;
+        let truth = value.get_ref().as_bool();
+        if truth.is_none() {
+            found.push(self.wrong_type(name, value, "true or false"));
+        }
+        Some(Spanned::new(value.span(), truth?))
+    }
+
+    /// A text, or a table.
+    pub(crate) fn text_or_table(&self, name: &str, found: &mut Found) -> Option<TextOrTable<'t>> {
+        let value = self.get(name)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(TextOrTable::Text(Spanned::new(
+                value.span(),
+                text.to_string(),
+            ))),
+            DeValue::Table(table) => Some(TextOrTable::Table(value.span(), table)),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_) => {
+                found.push(self.wrong_type(name, value, "text in quotes or a table"));
+                None
+            }
+        }
+    }
+
+    /// A list of whatever, with the span of the whole. `what` says what is expected.
+    pub(crate) fn list(
+        &self,
+        name: &str,
+        what: &str,
+        found: &mut Found,
+    ) -> Option<(Range<usize>, &'t DeArray<'t>)> {
+        let value = self.get(name)?;
+        let array = value.get_ref().as_array();
+        if array.is_none() {
+            found.push(self.wrong_type(name, value, what));
+        }
+        Some((value.span(), array?))
+    }
+
+    /// One value, or a list of them, with the span of the whole.
+    pub(crate) fn one_or_more(&self, name: &str) -> Option<(Range<usize>, OneOrMore<'t>)> {
+        let value = self.get(name)?;
+        let items = match value.get_ref().as_array() {
+            Some(array) => OneOrMore::More(array),
+            None => OneOrMore::One(value),
+        };
+        Some((value.span(), items))
     }
 
     /// A table, with the span of its key.
@@ -184,7 +256,13 @@ impl<'t> Reader<'t> {
         Some((key.span(), table?))
     }
 
-    fn wrong_type(&self, name: &str, value: &Spanned<DeValue<'_>>, expected: &str) -> Diagnostic {
+    /// A value of another type than its key wants.
+    pub(crate) fn wrong_type(
+        &self,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        expected: &str,
+    ) -> Diagnostic {
         let is = describe(value.get_ref());
         let message = format!("`{name}` {} is {is}, not {expected}", self.place);
         let diagnostic =
@@ -195,16 +273,47 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn wrong_entry(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Diagnostic {
+    /// An entry of another type than its list wants.
+    pub(crate) fn wrong_entry(
+        &self,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        expected: &str,
+    ) -> Diagnostic {
         let is = describe(value.get_ref());
         let message = format!(
-            "an entry of `{name}` {} is {is}, not text in quotes",
+            "an entry of `{name}` {} is {is}, not {expected}",
             self.place
         );
-        let example = self.keys.get(name).map_or("", |key| key.example);
-        Diagnostic::error(value.span(), message)
-            .label("expected text in quotes")
-            .hint(format!("write for example `{name} = {example}`"))
+        let diagnostic =
+            Diagnostic::error(value.span(), message).label(format!("expected {expected}"));
+        match self.keys.get(name) {
+            Some(key) => diagnostic.hint(hint_of_example(key, &self.header)),
+            None => diagnostic,
+        }
+    }
+}
+
+/// A text, or a table with its span.
+pub(crate) enum TextOrTable<'t> {
+    Text(Spanned<String>),
+    Table(Range<usize>, &'t DeTable<'t>),
+}
+
+/// One value, or a list of them.
+pub(crate) enum OneOrMore<'t> {
+    One(&'t Spanned<DeValue<'t>>),
+    More(&'t DeArray<'t>),
+}
+
+impl<'t> OneOrMore<'t> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'t Spanned<DeValue<'t>>> {
+        let (one, more) = match self {
+            Self::One(one) => (Some(*one), None),
+            Self::More(more) => (None, Some(*more)),
+        };
+        one.into_iter()
+            .chain(more.into_iter().flat_map(|m| m.iter()))
     }
 }
 
@@ -216,18 +325,30 @@ pub(crate) struct Texts {
 }
 
 fn hint_of_type(key: &Key, header: &str, value: &DeValue<'_>) -> String {
-    let Key { name, example, .. } = key;
+    let Key { name, .. } = key;
     if let DeValue::String(text) = value {
-        if example.starts_with('[') {
+        if let Kind::Interfaces | Kind::Targets = key.kind {
             return format!("write `{name} = [\"{}\"]`", text.escape_debug());
         }
         if text.parse::<i64>().is_ok() {
             return format!("write `{name} = {text}`, without quotes");
         }
     }
+    hint_of_example(key, header)
+}
+
+fn hint_of_example(key: &Key, header: &str) -> String {
+    let Key { name, example, .. } = key;
     match (*name, header) {
         _ if !example.is_empty() => format!("write for example `{name} = {example}`"),
-        ("uplink", _) => "write a table for each uplink: `[uplink.isp1]`".to_owned(),
+        ("uplink", "") => "write a table for each uplink: `[uplink.isp1]`".to_owned(),
+        ("group", "") => "write a table for each group: `[group.calls]`".to_owned(),
+        ("policy", "") => "write `[[policy]]`, with two brackets, for each policy".to_owned(),
+        ("match", header) => {
+            format!(
+                "write `match = {{ dport = 443 }}`, or `[{header}.match]` and its keys below it"
+            )
+        }
         (name, "") => format!("write `[{name}]`, and its keys below it"),
         (name, header) => format!("write `[{header}.{name}]`, and its keys below it"),
     }
@@ -246,9 +367,15 @@ pub(crate) fn describe(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn as_text(value: &Spanned<DeValue<'_>>) -> Option<Spanned<String>> {
+/// The text of a value that is one.
+pub(crate) fn as_text(value: &Spanned<DeValue<'_>>) -> Option<Spanned<String>> {
     let text = value.get_ref().as_str()?.to_owned();
     Some(Spanned::new(value.span(), text))
+}
+
+/// The number of a value that is one; see [`Reader::integer`].
+pub(crate) fn as_number(value: &Spanned<DeValue<'_>>) -> Option<i128> {
+    value.get_ref().as_integer().map(number)
 }
 
 /// The number, or the largest that there is: no bound of ours reaches that far.
@@ -261,7 +388,8 @@ fn number(integer: &DeInteger<'_>) -> i128 {
     i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(end)
 }
 
-fn parse_number(text: &str) -> Option<i128> {
+/// A whole number in decimal or hexadecimal.
+pub(crate) fn parse_number(text: &str) -> Option<i128> {
     let digits = text.replace('_', "");
     match digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
         Some(hex) => i128::from_str_radix(hex, 16).ok(),

@@ -26,9 +26,15 @@ weight = 3                        # default 1; here 3 of 5 new connections, at m
 interface = "eth2"
 weight = 2
 
-# ---- everything from here on is optional and shown with its default ----
+# ---- everything from here on is optional; keys are shown with their default,
+# ---- groups and policies are examples
 
+# One table for each family. Without one a family is used where the interface
+# has it; with one its absence is a failure.
 #[uplink.isp1.ipv4]
+
+# Whether this family leaves by this uplink at all.
+#use = true
 
 # The next hop: "auto" takes it from the default route that DHCP, PPP or you
 # keep on the interface; or an address, such as "192.0.2.1".
@@ -38,15 +44,98 @@ weight = 2
 # own address, an address such as "203.0.113.7" by that one, "none" leaves them.
 #nat = "masquerade"
 
+# The same for IPv6. A gateway may be link-local, such as "fe80::1".
+#[uplink.isp1.ipv6]
+#use = true
+#gateway = "auto"
+#nat = "masquerade"
+
+# A pool of uplinks, for policies to lead to. [group.default] says who serves
+# everything else; without it that is one tier of all uplinks.
+#[group.calls]
+
+# Preference levels, best first: a later one serves while no uplink of an
+# earlier one is live. Shares inside one are the uplinks' weights, unless it
+# says otherwise: { uplink = "isp1", weight = 9 }.
+#tiers = [["isp1"], ["isp2"]]
+
+# When it returns to a better tier: "at-once", "by-hand", or after that has been
+# live for a while: { after = "60s", flows = "drain" }. Connections on the worse
+# tier: "keep" (and sticky ones stay there), "drain" (new ones move) or "move".
+#failback = "at-once"
+
+# What keeps to the uplink that it was given first, until that fails: each
+# "connection" by itself, all of a "source", or of a "source-destination" pair;
+# or for another time than a day: { by = "source", for = "10m" }.
+#sticky = "connection"
+
+# Traffic that is treated in a way of its own. The first policy that matches
+# decides; what matches none uses group `default`.
+#[[policy]]
+#name = "voip"                    # its place in the file, such as policy-1, without it
+#match = { protocol = "udp", dport = ["5060-5061", "10000-20000"] }
+#use = "calls"                    # a group, an uplink, "block", or "main": the main table decides
+
+# Hours are of local time, and those across midnight belong to the day that they
+# begin on: "mon-fri 22:00-06:00".
+#[[policy]]
+#name = "backups"
+#match = { source = ["192.168.1.20", "192.168.1.32-192.168.1.47"], schedule = "01:00-06:00" }
+#use = "isp2"
+#otherwise = "block"              # default "default": the default group; or another group or uplink
+#flows = "move"                   # default "keep": connections older than the policy stay where they are
+
+# Many addresses stand in a file of their own, one a line:
+# destination = { file = "company-nets.txt" }, beside this file. It is read
+# again when it changes.
+#[[policy]]
+#name = "company"
+#match = { destination = ["203.0.113.0/24", "2001:db8:7::/48"], not = { dport = 443 } }
+#use = "isp1"
+
+# The router's resolver has to fill the sets dns4_streaming and dns6_streaming.
+#[[policy]]
+#name = "streaming"
+#match = { domain = ["*.netflix.com", "zoom.us"] }
+#use = "isp2"
+
+# Devices in the LAN.
+#[[policy]]
+#name = "tv"
+#match = { interface = "br-lan", mac = "52:54:00:12:34:56", family = "ipv4" }
+#use = "isp2"
+
+# This machine's own traffic: users and groups by name or number.
+#[[policy]]
+#name = "own-backups"
+#match = { user = 34, group = 34, unit = "backup.service" }
+#use = "isp2"
+#[[policy]]
+#name = "own-containers"
+#match = { cgroup = "machine.slice" }
+#use = "isp2"
+
+# Whatever else a packet shows.
+#[[policy]]
+#name = "urgent"
+#match = { dscp = ["ef", "cs5"], sport = "1024-65535", mark = "0x10/0xff" }
+#use = "calls"
+#[[policy]]
+#name = "pings"
+#match = { icmp = "echo-request" }
+#use = "default"
+
 # How all uplinks are watched. [uplink.isp1.probe] takes the same keys for one.
 #[probe]
 
-# Who is asked: "gateway", or "icmp:" and an IPv4 address. The gateway explains
-# where a fault lies but does not decide, unless it is the only target. With []
-# the link alone decides. Give every uplink targets that it can reach alone.
-#targets = ["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8"]
+# Who is asked: "gateway", or "icmp:" and an address; each family has its own.
+# The gateway explains where a fault lies but does not decide, unless it is the
+# only target. With [] the link alone decides. Give every uplink targets that it
+# can reach alone.
+#targets = ["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8", "icmp:2606:4700:4700::1111", "icmp:2001:4860:4860::8888"]
 
-# How many of the deciding targets must answer.
+# How many of the deciding targets of a family must answer; all of them where it
+# has fewer.
 #quorum = 1
 
 # Time between two questions to a target, 10ms to 1h.
@@ -71,7 +160,7 @@ weight = 2
 # Protocol number on routes, rules and nexthops: the sign that they are ours.
 #proto = 177
 
-# First of 65536 routing table numbers.
+# First of 16384 routing table numbers.
 #tables = 7000
 
 # First of 100 rule priorities for the rules that must come early.
@@ -83,9 +172,14 @@ weight = 2
 # First of 1048576 nexthop ids.
 #nexthop_ids = 177000000
 
-# The bits of packet and connection marks: one run of 4 or more. Half of them
-# number the uplinks; these have room for 15.
+# The bits of packet and connection marks: one run of 4 or more.
 #mark_mask = "0xff000000"
+
+# How many of these bits number the uplinks: 3 of them 7 uplinks. One more is for
+# connections from outside, and the rest number where policies lead: 4 bits 15
+# groups, uplinks and pairs of `use` and `otherwise`. Without it a little less
+# than half of the mask's.
+#mark_uplink_bits = 3
 
 # The name of the nft table (family inet).
 #nft_table = "uplinkd"

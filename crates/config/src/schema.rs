@@ -2,9 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::keys::{self, Bounds, Key, Keys, Kind};
+use uplinkd_model::Family;
+
+use crate::keys::{self, Attribute, Bounds, Key, Keys, Kind, Names};
 
 const IPV4: &str = r"(\d{1,3}\.){3}\d{1,3}";
+const IPV6: &str = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*";
+const UPLINK_NAME: &str = "^[A-Za-z][A-Za-z0-9_-]{0,14}$";
+/// Names of groups and policies.
+const NAME: &str = "^[A-Za-z][A-Za-z0-9_-]{0,31}$";
 
 /// The schema (draft 2020-12) as text. It knows the same keys, bounds and defaults as
 /// [`crate::parse`]; what depends on two values at once only the latter checks.
@@ -52,8 +58,12 @@ fn value(kind: Kind) -> Value {
         "type": "string",
         "pattern": r#"^[^\s/:"'\\*]{1,15}$"#,
     });
-    let address_or = |words: &str| {
-        let pattern = format!("^({words}|{IPV4})$");
+    let address_or = |words: &str, family: Family| {
+        let address = match family {
+            Family::V4 => IPV4,
+            Family::V6 => IPV6,
+        };
+        let pattern = format!("^({words}|{address})$");
         json!({ "type": "string", "pattern": pattern })
     };
     match kind {
@@ -62,12 +72,15 @@ fn value(kind: Kind) -> Value {
         Kind::Integer(Bounds { least, most }) => {
             json!({ "type": "integer", "minimum": least as i64, "maximum": most as i64 })
         }
+        Kind::Truth => json!({ "type": "boolean" }),
         Kind::Duration => json!({ "type": "string", "pattern": r"^\s*\d+\s*[a-z]+" }),
-        Kind::Gateway => address_or("auto"),
-        Kind::Nat => address_or("masquerade|none"),
+        Kind::Word(words) => json!({ "enum": words }),
+        Kind::WordOrTable(words, keys) => json!({ "oneOf": [{ "enum": words }, table(keys)] }),
+        Kind::Gateway(family) => address_or("auto", family),
+        Kind::Nat(family) => address_or("masquerade|none", family),
         Kind::Targets => json!({
             "type": "array",
-            "items": { "type": "string", "pattern": format!("^(gateway|(icmp:)?{IPV4})$") },
+            "items": { "type": "string", "pattern": format!("^(gateway|(icmp:)?({IPV4}|{IPV6}))$") },
             "uniqueItems": true,
         }),
         Kind::MarkMask => json!({
@@ -77,16 +90,71 @@ fn value(kind: Kind) -> Value {
             ],
         }),
         Kind::NftName => json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$" }),
+        Kind::UplinkName => json!({ "type": "string", "pattern": UPLINK_NAME }),
+        Kind::PolicyName | Kind::Destination => json!({ "type": "string", "pattern": NAME }),
+        Kind::Path => json!({ "type": "string", "minLength": 1 }),
+        Kind::Tiers(keys) => {
+            let member = json!({ "oneOf": [value(Kind::UplinkName), table(keys)] });
+            let tier = json!({ "type": "array", "items": member, "minItems": 1 });
+            json!({ "type": "array", "items": tier, "minItems": 1 })
+        }
+        Kind::Values(attribute) => {
+            let one = attribute_value(attribute);
+            json!({ "oneOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+        }
         Kind::Table(keys) => table(keys),
-        Kind::Named(keys) => {
+        Kind::Listed(keys) => json!({ "type": "array", "items": table(keys) }),
+        Kind::Named(keys, names) => {
+            let (pattern, least) = match names {
+                Names::Uplinks => (UPLINK_NAME, 1),
+                Names::Groups => (NAME, 0),
+            };
             let mut named = json!({
                 "type": "object",
-                "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,14}$" },
-                "minProperties": 1,
+                "propertyNames": { "pattern": pattern },
+                "minProperties": least,
             });
             named["additionalProperties"] = table(keys);
             named
         }
+    }
+}
+
+/// One value of what a policy can look at. Names that depend on the machine are any text.
+fn attribute_value(attribute: Attribute) -> Value {
+    let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    let number_or = |most: u32, text: Value| {
+        let number = json!({ "type": "integer", "minimum": 0, "maximum": most });
+        json!({ "oneOf": [number, text] })
+    };
+    match attribute {
+        Attribute::Family => json!({ "enum": ["ipv4", "ipv6"] }),
+        Attribute::Source | Attribute::Destination => {
+            let address = format!(r"({IPV4}|{IPV6})");
+            let text = text(&format!(r"^{address}(/\d+|\s*-\s*{address})?$"));
+            json!({ "oneOf": [text, table(&keys::LIST_FILE)] })
+        }
+        Attribute::Protocol => number_or(255, text("^[A-Za-z0-9]+$")),
+        Attribute::SourcePort | Attribute::DestinationPort => {
+            let port = json!({ "type": "integer", "minimum": 1, "maximum": u16::MAX });
+            json!({ "oneOf": [port, text(r"^\d{1,5}(\s*[-:]\s*\d{1,5})?$")] })
+        }
+        Attribute::Interface => value(Kind::Interface),
+        Attribute::Mac => text("^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$"),
+        Attribute::Dscp => number_or(
+            63,
+            text("^([A-Za-z]{2}|[Cc][Ss][0-7]|[Aa][Ff][1-4][1-3]|\\d{1,2})$"),
+        ),
+        Attribute::Mark => number_or(
+            u32::MAX,
+            text("^(0[xX])?[0-9a-fA-F_]+(/(0[xX])?[0-9a-fA-F_]+)?$"),
+        ),
+        Attribute::User | Attribute::Group => number_or(u32::MAX - 1, text("^.+$")),
+        Attribute::Cgroup => text(r"^[^\s]+$"),
+        Attribute::Unit => text(r"^[^\s/]+\.(service|scope|socket|slice|mount|swap)$"),
+        Attribute::Icmp => number_or(255, text("^[a-z0-9-]+$")),
+        Attribute::Schedule => text(r"^[A-Za-z,-]*\s*(\d{1,2}:\d{2}-\d{1,2}:\d{2})?$"),
+        Attribute::Domain => text(r"^(\*\.)?[A-Za-z0-9_.-]+$"),
     }
 }
 
@@ -102,6 +170,13 @@ fn as_json(value: &toml::de::DeValue<'_>) -> Option<Value> {
         DeValue::String(text) => Some(json!(text)),
         DeValue::Integer(n) => Some(json!(i64::from_str_radix(n.as_str(), n.radix()).ok()?)),
         DeValue::Array(items) => items.iter().map(|i| as_json(i.get_ref())).collect(),
-        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
+        DeValue::Boolean(truth) => Some(json!(truth)),
+        DeValue::Table(table) => {
+            let entries = table.iter();
+            let entries =
+                entries.map(|(k, v)| Some((k.get_ref().to_string(), as_json(v.get_ref())?)));
+            entries.collect::<Option<Map<_, _>>>().map(Value::Object)
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) => None,
     }
 }

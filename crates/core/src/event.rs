@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use uplinkd_model::{Config, Observed, Outcome, Plan, UplinkName, notice::Notice};
+use uplinkd_model::{Config, Connection, Observed, Outcome, Plan, UplinkName, notice::Notice};
 
 /// The number of one probe; never used twice in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +52,19 @@ pub enum Event {
     Outcomes(Vec<Outcome>),
     /// A new configuration is in force.
     Config(Box<Config>),
+    /// The local time, in minutes since Monday 00:00: at start, before the first look is answered, at
+    /// every whole minute and after the clock was set, where [`crate::Controller::wants_local_time`].
+    LocalTime {
+        /// Minutes since Monday 00:00.
+        minute: u16,
+    },
+    /// Somebody wants a group, or an outlet, to return to its best tier now.
+    Failback {
+        /// The name of the group or the outlet.
+        name: String,
+    },
+    /// The answer to [`Action::ListConnections`].
+    Connections(Vec<Connection>),
 }
 
 /// What a hint is about.
@@ -83,6 +96,8 @@ pub enum Action {
     },
     /// Execute a plan; answer with [`Event::Outcomes`]. No other plan is handed out before.
     Apply(Plan),
+    /// List the connections that bear a mark of ours; answer with [`Event::Connections`].
+    ListConnections,
     /// Tell people.
     Notify(Notice),
 }
@@ -96,7 +111,7 @@ pub struct Probe {
     pub uplink: UplinkName,
     /// The interface to bind to.
     pub device: String,
-    /// The mark to set, which leads to the uplink's path table.
+    /// The mark to set, which leads to the uplink's path table of the target's family.
     pub mark: u32,
     /// Who is asked.
     pub target: IpAddr,

@@ -1,15 +1,23 @@
-//! Which way a new connection would take, and why: the rules asked one after the other.
+//! Which way a connection takes, and why: what the policies say, then the rules one after the other.
+//!
+//! Policies are asked through the very value that the kernel's table is made of.
 
-use std::net::IpAddr;
+mod connection;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod walk;
 
-use uplinkd_model::{Nat, Rule, TableId, UplinkName, kernel_state::RuleAction, notice::Share};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use crate::{
-    Controller, FAMILY,
-    select::{Candidate, service, shares},
-};
+use uplinkd_model::{Family, TableId, UplinkName, policy::Sticky};
 
-/// A connection that somebody asks about.
+pub use connection::ConnectionExplanation;
+pub use policy::{Passed, PolicyAnswer, Verdict};
+
+use crate::{Controller, OutletState};
+
+/// A connection that somebody asks about. What is not said is not known.
 #[derive(Clone, Debug)]
 pub struct Flow {
     /// Where it comes from; none: the router itself, address not chosen yet.
@@ -18,15 +26,65 @@ pub struct Flow {
     pub to: IpAddr,
     /// The interface that it comes in by; none: a LAN interface where `from` is not the router's own.
     pub iif: Option<String>,
-    /// The mark it bears, 0 for a new one.
+    /// The mark it bears, 0 for a new one that nobody else marked.
     pub mark: u32,
+    /// The IP protocol.
+    pub protocol: Option<u8>,
+    /// The source port.
+    pub source_port: Option<u16>,
+    /// The destination port.
+    pub destination_port: Option<u16>,
+    /// The ICMP or ICMPv6 type.
+    pub icmp_type: Option<u8>,
+    /// The Ethernet source address.
+    pub mac: Option<u64>,
+    /// The differentiated services code point.
+    pub dscp: Option<u8>,
+    /// The user of the own socket.
+    pub user: Option<u32>,
+    /// The group of the own socket.
+    pub group: Option<u32>,
+    /// The control group of the own socket, by path below the root.
+    pub cgroup: Option<String>,
+    /// The sets of domain names (without the family's digit) that hold the destination.
+    pub domain_sets: Option<BTreeSet<String>>,
     /// Uplinks to think away.
     pub if_down: Vec<UplinkName>,
+}
+
+impl Flow {
+    /// A flow to somewhere, of which nothing else is known.
+    pub fn to(to: IpAddr) -> Self {
+        Self {
+            from: None,
+            to,
+            iif: None,
+            mark: 0,
+            protocol: None,
+            source_port: None,
+            destination_port: None,
+            icmp_type: None,
+            mac: None,
+            dscp: None,
+            user: None,
+            group: None,
+            cgroup: None,
+            domain_sets: None,
+            if_down: Vec::new(),
+        }
+    }
+
+    /// Its family.
+    pub fn family(&self) -> Family {
+        Family::of(self.to)
+    }
 }
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
+    /// What the policies say.
+    pub policy: PolicyAnswer,
     /// The rules, as far as they were asked.
     pub steps: Vec<ExplainedStep>,
     /// Where it goes.
@@ -47,20 +105,39 @@ pub struct ExplainedStep {
 /// Where a connection goes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// A connected or specific route of `main`.
+    /// The main table decides: it has a connected or specific route, or a policy leaves it to it.
     Main,
     /// One uplink.
     Uplink(Exit),
-    /// One of the group's uplinks, by the kernel's hash, in proportion to the weights.
-    Group {
-        /// The group.
-        group: String,
+    /// One of the outlet's uplinks, by the kernel's hash, in proportion to the weights.
+    Outlet {
+        /// The outlet: the group's or the uplink's name that policies know it by.
+        outlet: String,
         /// Its table.
         table: TableId,
+        /// What serves it: a tier, or the last resort.
+        state: OutletState,
         /// Who may carry it, with the part of new connections that each takes (0 to 1).
         exits: Vec<(Exit, f64)>,
-        /// No uplink is live; these are kept for want of anything better.
-        last_resort: bool,
+        /// One that was chosen before keeps being chosen, by this, whatever the parts.
+        sticky: Option<Sticky>,
+    },
+    /// Refused at once.
+    Blocked {
+        /// The outlet that refuses.
+        outlet: String,
+    },
+    /// A rule of somebody else, which we mirror, leads to a table of theirs.
+    Foreign {
+        /// That table.
+        table: TableId,
+    },
+    /// It hangs on something that was not said.
+    Depends {
+        /// The policy that would take it or not.
+        policy: String,
+        /// On what, to be read after "depends on".
+        on: String,
     },
     /// Nothing of ours applies: other rules and the main table decide.
     NotOurs,
@@ -76,185 +153,27 @@ pub struct Exit {
 }
 
 impl Controller {
-    /// Explains a flow. `main_leads` says whether `main` has a connected or specific route for it,
-    /// which only the kernel knows; none where it could not be asked.
-    pub fn explain(&self, flow: &Flow, main_leads: Option<bool>) -> Explanation {
-        let thought_away = |name: &UplinkName| flow.if_down.contains(name);
-        let candidates: Vec<_> = self
-            .candidates()
-            .map(|(name, c)| {
-                (
-                    name,
-                    if thought_away(name) {
-                        Candidate {
-                            live: false,
-                            usable: false,
-                        }
-                    } else {
-                        c
-                    },
-                )
-            })
-            .collect();
-        let service = service(candidates.into_iter(), self.in_service());
-        let mut steps = Vec::new();
-        for rule in self.rules() {
-            let text = rule.to_string();
-            let (why, decision) = match self.ask(&rule, flow, main_leads, &service) {
-                Ok(found) => found,
-                Err(why_not) => {
-                    steps.push(ExplainedStep {
-                        rule: text,
-                        matched: false,
-                        why: why_not,
-                    });
-                    continue;
-                }
-            };
-            steps.push(ExplainedStep {
-                rule: text,
-                matched: true,
-                why,
-            });
-            return Explanation { steps, decision };
-        }
+    /// Explains a flow. `asked` is the table that the kernel's answer for it came from, which tells
+    /// what is in the tables of others; none where it could not be asked.
+    pub fn explain(&self, flow: &Flow, asked: Option<TableId>) -> Explanation {
+        let policy = self.ask_policies(flow);
+        let mut thought = self.think(flow, asked);
+        let depends = match policy.verdict() {
+            Some(Verdict::Policy { code, .. }) => {
+                thought.mark |= self.config().reserve.mark_outlet(*code).value;
+                None
+            }
+            Some(Verdict::Depends { policy, on, .. }) => Some(Decision::Depends {
+                policy: policy.clone(),
+                on: on.clone(),
+            }),
+            Some(Verdict::Default) | None => None,
+        };
+        let (steps, decision) = self.walk(&thought, depends);
         Explanation {
+            policy,
             steps,
-            decision: Decision::NotOurs,
-        }
-    }
-
-    fn ask(
-        &self,
-        rule: &Rule,
-        flow: &Flow,
-        main_leads: Option<bool>,
-        service: &crate::select::Service,
-    ) -> Result<(String, Decision), String> {
-        if let Some(oif) = &rule.oif {
-            return Err(format!("the socket is not bound to {oif}"));
-        }
-        if rule.suppress_prefix_length.is_some() {
-            return match main_leads {
-                Some(true) => Ok((
-                    "main has a connected or specific route for it".into(),
-                    Decision::Main,
-                )),
-                Some(false) => {
-                    Err("main has only a default for it, which does not count here".into())
-                }
-                None => {
-                    Err("the kernel could not be asked; taken as having no specific route".into())
-                }
-            };
-        }
-        if let Some(mark) = rule.mark.filter(|m| !m.matches(flow.mark)) {
-            return Err(format!("its mark {:#x} is not {mark}", flow.mark));
-        }
-        if let Some(from) = rule
-            .from
-            .filter(|net| flow.from.is_none_or(|a| !net.contains(&a)))
-        {
-            return Err(format!("it does not come from {}", from.addr()));
-        }
-        if let Some(iif) = &rule.iif {
-            let comes_in_by = self.incoming(flow);
-            if *iif != comes_in_by {
-                return Err(format!("it comes in by {comes_in_by}"));
-            }
-        }
-        let RuleAction::Lookup(table) = rule.action else {
-            return Err("no table".into());
-        };
-        self.look_up(table, flow, service)
-    }
-
-    /// The interface as rules see it: `lo` for the router's own traffic.
-    fn incoming(&self, flow: &Flow) -> String {
-        let is_own = |address: IpAddr| self.has_address(address);
-        match (&flow.iif, flow.from) {
-            (Some(iif), _) => iif.clone(),
-            (None, Some(from)) if !is_own(from) => {
-                self.config().lan.first().cloned().unwrap_or_default()
-            }
-            (None, _) => "lo".to_owned(),
-        }
-    }
-
-    fn look_up(
-        &self,
-        table: TableId,
-        flow: &Flow,
-        service: &crate::select::Service,
-    ) -> Result<(String, Decision), String> {
-        let reserve = &self.config().reserve;
-        for uplink in &self.config().uplinks {
-            let is_live = service.uplinks.contains(&uplink.name);
-            let exit = || self.exit(&uplink.name);
-            if table == reserve.table_service(uplink.slot) {
-                return if is_live {
-                    Ok((
-                        format!("uplink {} is in service", uplink.name),
-                        Decision::Uplink(exit()),
-                    ))
-                } else {
-                    Err(format!(
-                        "table {} is empty while the uplink is out of service",
-                        uplink.name
-                    ))
-                };
-            }
-            if table == reserve.table_path(uplink.slot) {
-                return if flow.if_down.contains(&uplink.name) {
-                    Err(format!("uplink {} is thought away", uplink.name))
-                } else {
-                    Ok((
-                        format!("it came in by uplink {}", uplink.name),
-                        Decision::Uplink(exit()),
-                    ))
-                };
-            }
-        }
-        let (index, group) = self
-            .config()
-            .groups
-            .iter()
-            .enumerate()
-            .find(|(n, _)| reserve.table_group(*n) == table)
-            .ok_or_else(|| "no such table".to_owned())?;
-        let serving: Vec<Share> = shares(group, &service.uplinks);
-        if serving.is_empty() {
-            return Err(format!("group {} has no usable uplink", group.name));
-        }
-        let total: f64 = serving.iter().map(|s| f64::from(s.weight)).sum();
-        let exits = serving
-            .iter()
-            .map(|s| (self.exit(&s.uplink), f64::from(s.weight) / total))
-            .collect();
-        let why = if service.last_resort {
-            "no uplink is up: the last good choice is kept".to_owned()
-        } else {
-            format!("group {} serves what nothing before it took", group.name)
-        };
-        let table = reserve.table_group(index);
-        let decision = Decision::Group {
-            group: group.name.clone(),
-            table,
-            exits,
-            last_resort: service.last_resort,
-        };
-        Ok((why, decision))
-    }
-
-    fn exit(&self, name: &UplinkName) -> Exit {
-        let nat = self.config().uplink(name).and_then(|u| match u.nat {
-            Nat::Masquerade => self.first_address(name),
-            Nat::Source(address) => Some(address),
-            Nat::None => None,
-        });
-        Exit {
-            uplink: name.clone(),
-            nat: nat.filter(|a| a.is_ipv4() == (FAMILY == uplinkd_model::Family::V4)),
+            decision,
         }
     }
 }

@@ -9,7 +9,11 @@ pub mod desired;
 pub mod event;
 pub mod explain;
 mod facts;
+mod families;
+#[cfg(test)]
+mod fixtures;
 pub mod health;
+mod policies;
 pub mod probe;
 pub mod reconcile;
 mod select;
@@ -19,13 +23,8 @@ mod time;
 pub use controller::Controller;
 pub use event::{Action, Event, Probe, ProbeId};
 pub use facts::{LinkState, Usable};
-pub use status::{GroupSnapshot, Snapshot, TargetSnapshot, UplinkSnapshot};
+pub use families::PerFamily;
+pub use policies::cgroup_paths;
+pub use select::Waiting;
+pub use status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot};
 pub use time::Time;
-
-use uplinkd_model::Family;
-
-/// The family that is routed.
-///
-/// TODO(v6): health, selection and desired state exist once per uplink; IPv6 wants a second set
-/// under its own family. Bites as soon as an uplink has IPv6: that traffic is left to `main`.
-pub(crate) const FAMILY: Family = Family::V4;

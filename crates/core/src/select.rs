@@ -1,146 +1,30 @@
-//! Which uplinks serve.
+//! Who serves: the uplinks of a family in service, and of these the tier that each outlet uses.
 
-use std::collections::BTreeSet;
+mod failback;
+mod outlets;
+mod service;
 
-use uplinkd_model::{Config, Group, UplinkName, notice::Share};
+pub(crate) use failback::Serving;
+pub use failback::Waiting;
+pub(crate) use outlets::{distinct_tiers, last_resort, serving_of};
+pub(crate) use service::{Candidate, Service, service};
 
-/// What decides about one uplink's service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    /// Health says that it carries traffic.
-    pub(crate) live: bool,
-    /// The link could carry traffic, whatever the probes say.
-    pub(crate) usable: bool,
-}
+use uplinkd_model::{Member, notice::Share};
 
-/// The uplinks in service and whether they are only kept for want of anything better.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Service {
-    /// Names of those in service.
-    pub(crate) uplinks: BTreeSet<UplinkName>,
-    /// No uplink is live; these are kept so that the network is not "unreachable".
-    pub(crate) last_resort: bool,
-}
-
-/// Decides who is in service: everybody live; else the last good choice as far as its links can
-/// still carry anything; else every usable link.
-pub(crate) fn service<'a>(
-    candidates: impl Iterator<Item = (&'a UplinkName, Candidate)> + Clone,
-    before: &BTreeSet<UplinkName>,
-) -> Service {
-    let live: BTreeSet<_> = candidates
-        .clone()
-        .filter(|(_, c)| c.live && c.usable)
-        .map(|(n, _)| n.clone())
-        .collect();
-    if !live.is_empty() {
-        return Service {
-            uplinks: live,
-            last_resort: false,
-        };
-    }
-    let usable: BTreeSet<_> = candidates
-        .filter(|(_, c)| c.usable)
-        .map(|(n, _)| n.clone())
-        .collect();
-    let kept: BTreeSet<_> = usable.intersection(before).cloned().collect();
-    Service {
-        uplinks: if kept.is_empty() { usable } else { kept },
-        last_resort: true,
-    }
-}
-
-/// The members of a group that serve: those in service of the best tier that has any.
-pub(crate) fn shares(group: &Group, service: &BTreeSet<UplinkName>) -> Vec<Share> {
-    group
-        .tiers
+/// The members of a tier that are in service, with their weights.
+pub(crate) fn shares(members: &[Member], service: &Service) -> Vec<Share> {
+    let serving = members
         .iter()
-        .map(|tier| {
-            tier.iter()
-                .filter(|m| service.contains(&m.uplink))
-                .map(|m| Share {
-                    uplink: m.uplink.clone(),
-                    weight: m.weight,
-                })
-                .collect::<Vec<_>>()
+        .filter(|m| service.uplinks.contains(&m.uplink));
+    serving
+        .map(|m| Share {
+            uplink: m.uplink.clone(),
+            weight: m.weight,
         })
-        .find(|members| !members.is_empty())
-        .unwrap_or_default()
-}
-
-/// The distinct tiers of all groups, in order of first appearance. Groups with the same members and
-/// weights share one kernel nexthop group: a failure touches the fewer objects, and bringing an
-/// uplink back costs one message for all of them.
-pub(crate) fn distinct_tiers(config: &Config) -> Vec<&Vec<uplinkd_model::Member>> {
-    let mut seen = BTreeSet::new();
-    config
-        .groups
-        .iter()
-        .flat_map(|g| &g.tiers)
-        .filter(|tier| seen.insert(*tier))
         .collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(word: &str) -> UplinkName {
-        UplinkName::new(word).unwrap()
-    }
-
-    fn choose(candidates: &[(&str, bool, bool)], before: &[&str]) -> (Vec<String>, bool) {
-        let named: Vec<_> = candidates
-            .iter()
-            .map(|(n, live, usable)| {
-                (
-                    name(n),
-                    Candidate {
-                        live: *live,
-                        usable: *usable,
-                    },
-                )
-            })
-            .collect();
-        let chosen = service(
-            named.iter().map(|(n, c)| (n, *c)),
-            &before.iter().map(|n| name(n)).collect(),
-        );
-        (
-            chosen.uplinks.iter().map(ToString::to_string).collect(),
-            chosen.last_resort,
-        )
-    }
-
-    #[test]
-    fn everybody_live_serves() {
-        assert_eq!(
-            choose(&[("a", true, true), ("b", true, true)], &["a"]),
-            (vec!["a".into(), "b".into()], false)
-        );
-        assert_eq!(
-            choose(&[("a", false, true), ("b", true, true)], &["a"]),
-            (vec!["b".into()], false)
-        );
-    }
-
-    #[test]
-    fn with_nothing_live_the_last_good_choice_stays() {
-        assert_eq!(
-            choose(&[("a", false, true), ("b", false, true)], &["b"]),
-            (vec!["b".into()], true)
-        );
-    }
-
-    #[test]
-    fn a_last_good_choice_without_a_link_gives_way_to_any_usable_link() {
-        assert_eq!(
-            choose(&[("a", false, true), ("b", false, false)], &["b"]),
-            (vec!["a".into()], true)
-        );
-        assert_eq!(
-            choose(&[("a", false, false), ("b", true, false)], &["b"]),
-            (vec![], true)
-        );
-    }
+/// Whether a tier has a member in service.
+pub(crate) fn is_served(members: &[Member], service: &Service) -> bool {
+    members.iter().any(|m| service.uplinks.contains(&m.uplink))
 }

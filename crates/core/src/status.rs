@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use uplinkd_model::{Family, Health, Mark, Reason, TableId, Target, UplinkName, notice::Share};
 
-use crate::{Time, probe::TargetVerdict};
+use crate::{PerFamily, Time, Waiting, probe::TargetVerdict};
 
 /// Everything that a person may want to see at a glance.
 #[derive(Clone, Debug)]
@@ -14,23 +14,27 @@ pub struct Snapshot {
     pub settled: bool,
     /// What keeps it from settling.
     pub problem: Option<String>,
-    /// No uplink is live; the last good choice is kept.
-    pub last_resort: bool,
-    /// The uplinks, in the order of the file.
-    pub uplinks: Vec<UplinkSnapshot>,
-    /// The groups, `default` first.
-    pub groups: Vec<GroupSnapshot>,
+    /// No uplink is live in this family; the last good choice is kept.
+    pub last_resort: PerFamily<bool>,
+    /// Each family of each uplink, in the order of the file, IPv4 before IPv6.
+    pub lines: Vec<LineSnapshot>,
+    /// Each family of each outlet, in the order of the configuration, `default` first; then of each
+    /// group that no outlet uses. Families that no uplink has are left out.
+    pub outlets: Vec<OutletSnapshot>,
 }
 
-/// An uplink.
+/// One family of an uplink.
 #[derive(Clone, Debug)]
-pub struct UplinkSnapshot {
-    /// Its name.
+pub struct LineSnapshot {
+    /// The uplink's name.
     pub name: UplinkName,
     /// Its interface.
     pub interface: String,
     /// The family.
     pub family: Family,
+    /// The uplink does not have this family, and nobody said that it should: it is not used, and
+    /// nothing is wrong. Its health is unknown then.
+    pub absent: bool,
     /// Its settled state.
     pub health: Health,
     /// Why.
@@ -59,7 +63,7 @@ pub struct UplinkSnapshot {
     pub targets: Vec<TargetSnapshot>,
 }
 
-/// A target of an uplink.
+/// A target of a line.
 #[derive(Clone, Debug)]
 pub struct TargetSnapshot {
     /// Which one.
@@ -80,15 +84,45 @@ pub struct TargetSnapshot {
     pub lost: u64,
 }
 
-/// A group.
+/// One family of an outlet, or of a group that no outlet uses.
 #[derive(Clone, Debug)]
-pub struct GroupSnapshot {
+pub struct OutletSnapshot {
     /// Its name.
     pub name: String,
+    /// Its code; none for a group that no outlet uses.
+    pub code: Option<u16>,
+    /// Its table, where it has one.
+    pub table: Option<TableId>,
+    /// The group that it takes its first tiers from; none for an uplink, `block` and `main`.
+    pub group: Option<String>,
     /// The family.
     pub family: Family,
+    /// What it is at the moment.
+    pub state: OutletState,
     /// Who serves, with weights.
     pub serving: Vec<Share>,
-    /// They are only kept for want of anything better.
-    pub last_resort: bool,
+    /// A better tier that could serve and waits.
+    pub waiting: Option<Waiting>,
+}
+
+/// What an outlet does with new connections at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutletState {
+    /// A tier serves.
+    Tier {
+        /// Its index in the outlet's list.
+        index: usize,
+        /// The group that it belongs to; none for an uplink that a policy names.
+        group: Option<String>,
+        /// Its rank in that group, from 1.
+        rank: usize,
+    },
+    /// No tier has a live member: what is in `serving` is kept for want of anything better.
+    LastResort,
+    /// No tier has a live member: the default group serves.
+    Default,
+    /// Connections are refused: it is `block`, or it ends so.
+    Blocked,
+    /// It is `main`.
+    Main,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Routes over several internet uplinks: shares new connections out by weight, keeps each connection
 /// on its uplink, and moves traffic away from an uplink that fails within milliseconds of knowing.
@@ -28,6 +28,7 @@ EXAMPLES
   uplinkd check             what is wrong with the file, then with this machine
   uplinkd plan              what `run` would change now, as `ip` and `nft` lines
   uplinkd run               route, until stopped; stopping leaves routing in place
+  uplinkd resolver dnsmasq  the lines that policies by domain need there
   uplinkd clean             remove everything of ours, restore the sysctls
 
 EXIT CODES
@@ -98,6 +99,21 @@ pub enum Command {
     Plan {
         /// Another file than `--config`.
         file: Option<PathBuf>,
+        /// Print long sets and maps whole.
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// Print what the resolver of the LAN has to be told, so that policies with `domain` work.
+    ///
+    /// For dnsmasq: `uplinkd resolver dnsmasq > /etc/dnsmasq.d/uplinkd.conf`, and restart it. Again
+    /// after each change of these policies. dnsmasq then puts every address that it finds for one of
+    /// the names into a set of ours. Needs dnsmasq 2.87 or newer, built with nftset. unbound cannot
+    /// do the like: let it forward to a dnsmasq, or the other way round.
+    Resolver {
+        /// Which resolver.
+        kind: Resolver,
+        /// Another file than `--config`.
+        file: Option<PathBuf>,
     },
     /// Remove everything that is ours, nothing else, whatever state it was left in.
     Clean,
@@ -105,4 +121,11 @@ pub enum Command {
     Sample,
     /// Print the JSON Schema of the file, for editors.
     Schema,
+}
+
+/// Resolvers that can fill nft sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Resolver {
+    /// dnsmasq.
+    Dnsmasq,
 }

@@ -2,11 +2,17 @@
 //! the core intends, and tells people. It decides nothing.
 
 pub mod args;
+mod cgroups;
 pub mod command;
+mod dir_watch;
 pub mod exit;
+mod lists;
 pub mod load;
+mod local_time;
 pub mod lock;
 pub mod look;
 pub mod machine;
+mod resolver;
 mod serve;
+mod sources;
 pub mod state;

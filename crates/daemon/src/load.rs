@@ -1,19 +1,33 @@
 //! Reading the file, and showing what is wrong with it.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anstream::eprintln;
-use uplinkd_config::{Diagnostic, Parsed};
+use uplinkd_config::{Diagnostic, Draft, Parsed};
 
-use crate::exit::Exit;
+use crate::{
+    exit::Exit,
+    sources::{self, Stamp},
+};
+
+/// The longest configuration, in bytes: 100,000 policies. A longer one is refused.
+const FILE_MAX: u64 = 32 << 20;
 
 /// A file that was read, with its text for messages that point into it.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     /// The checked content.
     pub parsed: Parsed,
     /// The text.
-    pub text: String,
+    pub text: Arc<str>,
+    /// The list files that it names, as they were before they were read.
+    pub(crate) lists: BTreeMap<PathBuf, Stamp>,
+    /// What it was checked from, to check again when a list file changes.
+    draft: Arc<Draft>,
 }
 
 /// What keeps a file from being used.
@@ -26,16 +40,43 @@ pub enum LoadError {
         /// All of them.
         diagnostics: Vec<Diagnostic>,
         /// The text that they point into.
-        text: String,
+        text: Arc<str>,
     },
 }
 
-/// Reads and checks a file.
+impl LoadError {
+    /// What is wrong, on one line: the first mistake, and how many more there are.
+    pub fn in_short(&self, path: &Path) -> String {
+        match self {
+            Self::Unreadable(text) => text.clone(),
+            Self::Mistakes { diagnostics, text } => {
+                let path = path.display().to_string();
+                let errors: Vec<_> = diagnostics
+                    .iter()
+                    .filter(|d| d.severity == uplinkd_config::Severity::Error)
+                    .collect();
+                let Some(first) = errors.first() else {
+                    return format!("`uplinkd check {path}` says what is wrong");
+                };
+                let places = uplinkd_config::to_json(&[(*first).clone()], &path, text);
+                let place = |key: &str| places[0][key].as_str().unwrap_or_default().to_owned();
+                let line = places[0]["line"].as_u64().unwrap_or_default();
+                let more = match errors.len() - 1 {
+                    0 => String::new(),
+                    more => format!(" (and {more} more; `uplinkd check {path}` shows all)"),
+                };
+                format!("{}:{line}: {}{more}", place("file"), first.message)
+            }
+        }
+    }
+}
+
+/// Reads and checks a file, and the lists that it names.
 ///
 /// # Errors
-/// Every mistake in it.
+/// Every mistake in them.
 pub fn read(path: &Path) -> Result<Loaded, LoadError> {
-    let text = fs::read_to_string(path).map_err(|e| {
+    let text = sources::text(path, FILE_MAX).map_err(|e| {
         let hint = if e.kind() == std::io::ErrorKind::NotFound {
             "; `uplinkd sample` prints one to start from, --config names another"
         } else {
@@ -43,8 +84,31 @@ pub fn read(path: &Path) -> Result<Loaded, LoadError> {
         };
         LoadError::Unreadable(format!("cannot read {}: {e}{hint}", path.display()))
     })?;
-    match uplinkd_config::parse(&path.display().to_string(), &text) {
-        Ok(parsed) => Ok(Loaded { parsed, text }),
+    let draft = uplinkd_config::read(&path.display().to_string(), &text);
+    check(Arc::new(draft), text.into())
+}
+
+impl Loaded {
+    /// The same file, with its lists read again.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn again(&self) -> Result<Self, LoadError> {
+        check(Arc::clone(&self.draft), Arc::clone(&self.text))
+    }
+}
+
+fn check(draft: Arc<Draft>, text: Arc<str>) -> Result<Loaded, LoadError> {
+    let stamp = |path: PathBuf| (path.clone(), Stamp::of(&path));
+    let files = draft.files().iter().map(|f| PathBuf::from(&f.path));
+    let lists = files.map(stamp).collect();
+    match draft.check(&sources::read(draft.files())) {
+        Ok(parsed) => Ok(Loaded {
+            parsed,
+            text,
+            lists,
+            draft,
+        }),
         Err(diagnostics) => Err(LoadError::Mistakes { diagnostics, text }),
     }
 }
@@ -59,22 +123,28 @@ pub fn read_or_show(path: &Path) -> Result<Loaded, Exit> {
             show(loaded.parsed.warnings(), path, &loaded.text);
             Ok(loaded)
         }
-        Err(LoadError::Unreadable(text)) => {
-            eprintln!("error: {text}");
+        Err(error) => {
+            show_error(&error, path);
             Err(Exit::Usage)
         }
-        Err(LoadError::Mistakes { diagnostics, text }) => {
-            show(&diagnostics, path, &text);
-            Err(Exit::Usage)
-        }
+    }
+}
+
+/// Shows what keeps a file from being used, on stderr.
+pub fn show_error(error: &LoadError, path: &Path) {
+    match error {
+        LoadError::Unreadable(text) => eprintln!("error: {text}"),
+        LoadError::Mistakes { diagnostics, text } => show(diagnostics, path, text),
     }
 }
 
 /// Shows findings with the lines that they point at. One without a place in the file is a line or
 /// two of its own.
 pub fn show(diagnostics: &[Diagnostic], path: &Path, text: &str) {
-    let (placed, general): (Vec<_>, Vec<_>) =
-        diagnostics.iter().cloned().partition(|d| d.span != (0..0));
+    let (placed, general): (Vec<_>, Vec<_>) = diagnostics
+        .iter()
+        .cloned()
+        .partition(|d| d.span != (0..0) || d.excerpt.is_some());
     if !placed.is_empty() {
         // anstream takes the colours out again where stderr is no terminal or NO_COLOR is set.
         eprintln!(
@@ -100,7 +170,42 @@ fn without_place(finding: &Diagnostic) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    const FILE: &str = "[uplink.isp1]\ninterface = \"wan1\"\n\n[[policy]]\nname = \"company\"\n\
+                        match = { destination = { file = \"nets.txt\" } }\nuse = \"isp1\"\n";
+
+    #[test]
+    fn lists_are_read_beside_the_file_and_can_be_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, list) = (dir.path().join("uplinkd.toml"), dir.path().join("nets.txt"));
+        fs::write(&path, FILE).unwrap();
+        let missing = read(&path).err().unwrap().in_short(&path);
+        assert!(missing.contains("No such file"), "{missing}");
+        fs::write(&list, "10.0.0.0/8\n# more\n2001:db8::/32\n").unwrap();
+        let loaded = read(&path).ok().unwrap();
+        assert_eq!(loaded.lists.len(), 1);
+
+        fs::write(&list, "10.0.0.0/8\nnonsense\n").unwrap();
+        let refused = loaded.again().err().unwrap().in_short(&path);
+        assert!(refused.contains("nets.txt:2: "), "{refused}");
+        fs::write(&list, "192.0.2.0/24\n").unwrap();
+        let again = loaded.again().ok().unwrap();
+        assert_ne!(again.parsed.policies(), loaded.parsed.policies());
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("uplinkd.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [pipe.as_path(), dir.path(), Path::new("/dev/zero")] {
+            let refused = read(path).err().unwrap().in_short(path);
+            assert!(refused.contains("it is not a regular file"), "{refused}");
+        }
+    }
 
     #[test]
     fn a_finding_without_a_place_still_says_what_was_found() {

@@ -1,6 +1,6 @@
 //! Looking at the kernel, for every command alike.
 
-use uplinkd_core::desired::sysctl_paths;
+use uplinkd_core::{cgroup_paths, desired::sysctl_paths};
 use uplinkd_kernel::Look;
 use uplinkd_model::{Config, Reserve};
 
@@ -12,5 +12,6 @@ pub fn look(config: &Config, claims: &[Reserve], nft: bool) -> Look {
         nft,
         sysctls: sysctl_paths(config),
         table_names: true,
+        cgroups: cgroup_paths(config).into_iter().collect(),
     }
 }

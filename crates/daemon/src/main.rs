@@ -6,7 +6,7 @@ use anstream::{eprintln, print, println};
 use clap::Parser as _;
 use uplinkd_daemon::{
     args::{Cli, Command},
-    command::{check, clean, plan, run},
+    command::{check, clean, plan, resolver, run},
     exit::Exit,
 };
 
@@ -28,7 +28,13 @@ fn main() -> ExitCode {
             file_only,
             json,
         ),
-        Command::Plan { file } => plan::run(
+        Command::Plan { file, verbose } => plan::run(
+            &file.unwrap_or_else(|| paths.config.clone()),
+            &paths.state_dir,
+            verbose,
+        ),
+        Command::Resolver { kind, file } => resolver::run(
+            kind,
             &file.unwrap_or_else(|| paths.config.clone()),
             &paths.state_dir,
         ),

@@ -1,4 +1,4 @@
-//! What is kept across restarts: the uplinks' numbers, what we claimed in the kernel, and the values
+//! What is kept across restarts: the numbers of uplinks and outlets, what we claimed in the kernel, and the values
 //! that sysctls had before us. Losing it loses no traffic: numbers are given again by the order in the
 //! file, and `clean` cannot restore what it does not remember.
 
@@ -11,17 +11,21 @@ use std::{
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use uplinkd_config::{Parsed, Slots};
+use serde_json::Value;
+use uplinkd_config::{OutletCodes, Parsed, Slots};
 use uplinkd_model::{Config, Reserve};
 
 /// The memory of the daemon, in one file.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     #[serde(skip)]
     dir: PathBuf,
     /// The uplinks' lasting numbers.
     #[serde(default)]
     pub slots: Slots,
+    /// The lasting numbers of what policies lead to, so that marks keep their meaning.
+    #[serde(default)]
+    pub outlets: OutletCodes,
     /// What we claim, and what earlier configurations claimed that may still be in the kernel.
     #[serde(default)]
     pub reserves: Vec<Reserve>,
@@ -40,7 +44,7 @@ impl State {
     pub fn load(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(Self::FILE);
         let mut state = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+            Ok(bytes) => read_text(&bytes).with_context(|| {
                 format!(
                     "{} is damaged; move it away and start again",
                     path.display()
@@ -69,13 +73,14 @@ impl State {
         write().with_context(|| format!("cannot write {}", self.dir.join(Self::FILE).display()))
     }
 
-    /// The configuration with each uplink's lasting number; new ones are given and noted, not saved.
+    /// The configuration with each uplink's and outlet's lasting number; new ones are given and
+    /// noted, not saved.
     ///
     /// # Errors
-    /// When there are more uplinks than the mark has room for, which the file's checks exclude.
+    /// When there are more of them than the mark has room for, which the file's checks exclude.
     pub fn config(&mut self, parsed: &Parsed) -> anyhow::Result<Config> {
-        self.slots.allocate(parsed.names(), parsed.slot_max())?;
-        Ok(parsed.to_config(&self.slots))
+        parsed.allocate(&mut self.slots, &mut self.outlets)?;
+        Ok(parsed.to_config(&self.slots, &self.outlets))
     }
 
     /// Notes the value that a sysctl had before our first change. True where it was not known yet.
@@ -99,6 +104,23 @@ impl State {
             _ => Ok(()),
         }
     }
+}
+
+/// Reads the memory, also one from before the mark had a part for outlets: then half of its bits
+/// numbered the uplinks.
+fn read_text(bytes: &[u8]) -> serde_json::Result<State> {
+    let mut memory: Value = serde_json::from_slice(bytes)?;
+    let reserves = memory.get_mut("reserves").and_then(Value::as_array_mut);
+    for reserve in reserves
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        let mask = reserve.get("mark_mask").and_then(Value::as_u64);
+        let half = mask.map_or(0, u64::count_ones) / 2;
+        reserve.entry("mark_uplink_bits").or_insert(half.into());
+    }
+    serde_json::from_value(memory)
 }
 
 #[cfg(test)]
@@ -130,5 +152,16 @@ mod tests {
                 .to_string()
                 .contains("damaged")
         );
+    }
+
+    #[test]
+    fn a_memory_from_before_outlets_is_understood() {
+        let mut memory =
+            serde_json::json!({ "slots": { "isp1": 1 }, "reserves": [Reserve::default()] });
+        let reserve = memory["reserves"][0].as_object_mut().unwrap();
+        reserve.remove("mark_uplink_bits");
+        let state = read_text(memory.to_string().as_bytes()).unwrap();
+        assert_eq!(state.reserves[0].mark_uplink_bits, 4);
+        assert_eq!(state.reserves[0].mark_mask, 0xff00_0000);
     }
 }

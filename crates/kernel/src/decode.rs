@@ -152,7 +152,7 @@ pub fn route(body: &[u8], names: &Names) -> Option<Route> {
         destination,
         metric: metric(attributes),
         via: match route_type {
-            rt::UNREACHABLE if is_plain => RouteVia::Unreachable,
+            rt::PROHIBIT if is_plain => RouteVia::Prohibit,
             rt::UNICAST if is_plain => route_via(attributes, names),
             _ => RouteVia::Other,
         },
@@ -264,7 +264,7 @@ pub fn rule(body: &[u8]) -> Option<Rule> {
     }
     rule.action = match action {
         fr::ACTION_LOOKUP => RuleAction::Lookup(lookup),
-        fr::ACTION_UNREACHABLE => RuleAction::Unreachable,
+        fr::ACTION_PROHIBIT => RuleAction::Prohibit,
         _ => RuleAction::Other,
     };
     Some(rule)

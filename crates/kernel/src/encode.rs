@@ -33,7 +33,7 @@ pub enum Encoded {
     Route(Message),
     /// By a message to netfilter.
     Netfilter(Message),
-    /// By a file or by `nft`, not by a message.
+    /// By a file, by `nft` or by several messages.
     Elsewhere,
 }
 
@@ -53,10 +53,16 @@ pub fn step(step: &Step) -> Result<Encoded, NeverMade> {
         Step::DeleteRoute(route) => Encoded::Route(delete_route(route)?),
         Step::AddRule(rule) => Encoded::Route(rule_message(rule, message::NEW_RULE, ADD)?),
         Step::DeleteRule(rule) => Encoded::Route(rule_message(rule, message::DELETE_RULE, 0)?),
-        Step::FlushConnections(mark) => Encoded::Netfilter(flush_connections(*mark)),
-        Step::SetSysctl { .. } | Step::SetNft(_) | Step::DeleteNft { .. } | Step::NameTables(_) => {
-            Encoded::Elsewhere
+        Step::FlushConnections { mark, family } => {
+            Encoded::Netfilter(flush_connections(*mark, *family))
         }
+        Step::SetSysctl { .. }
+        | Step::SetNft(_)
+        | Step::DeleteNft { .. }
+        | Step::NameTables(_)
+        | Step::MoveConnections { .. }
+        | Step::DeleteConnections(_)
+        | Step::ForgetSticky { .. } => Encoded::Elsewhere,
     })
 }
 
@@ -109,17 +115,16 @@ fn delete_route(route: &Route) -> Result<Message, NeverMade> {
 fn new_scope(route: &Route) -> u8 {
     match &route.via {
         RouteVia::Device { gateway: None, .. } if route.family() == Family::V4 => rt::SCOPE_LINK,
-        RouteVia::Device { .. }
-        | RouteVia::Nexthop(_)
-        | RouteVia::Unreachable
-        | RouteVia::Other => rt::SCOPE_UNIVERSE,
+        RouteVia::Device { .. } | RouteVia::Nexthop(_) | RouteVia::Prohibit | RouteVia::Other => {
+            rt::SCOPE_UNIVERSE
+        }
     }
 }
 
 fn route_message(route: &Route, kind: u16, how: u16, scope: u8) -> Result<Message, NeverMade> {
     let route_type = match &route.via {
         RouteVia::Nexthop(_) | RouteVia::Device { .. } => rt::UNICAST,
-        RouteVia::Unreachable => rt::UNREACHABLE,
+        RouteVia::Prohibit => rt::PROHIBIT,
         RouteVia::Other => return Err(NeverMade("a route that leads several ways by itself")),
     };
     let family = route.family();
@@ -161,7 +166,7 @@ fn route_message(route: &Route, kind: u16, how: u16, scope: u8) -> Result<Messag
                 None => message,
             }
         }
-        RouteVia::Unreachable | RouteVia::Other => message,
+        RouteVia::Prohibit | RouteVia::Other => message,
     })
 }
 
@@ -190,7 +195,7 @@ fn rule_message(rule: &Rule, kind: u16, how: u16) -> Result<Message, NeverMade> 
     }
     let (action, table) = match rule.action {
         RuleAction::Lookup(table) => (fr::ACTION_LOOKUP, Some(table)),
-        RuleAction::Unreachable => (fr::ACTION_UNREACHABLE, None),
+        RuleAction::Prohibit => (fr::ACTION_PROHIBIT, None),
         RuleAction::Other => return Err(NeverMade("a rule with another action")),
     };
     let length = |net: Option<IpNet>| net.map_or(0, |n| n.prefix_len());
@@ -231,10 +236,15 @@ fn rule_message(rule: &Rule, kind: u16, how: u16) -> Result<Message, NeverMade> 
     })
 }
 
-/// Removes the connections with a mark, of both families (`AF_UNSPEC` in the header). The mask is
-/// always sent: without it only connections with exactly this whole mark would go.
-fn flush_connections(mark: Mark) -> Message {
-    Message::new(message::DELETE_CONNECTIONS, 0, &[0; 4])
+/// Removes the connections with a mark, of one family or of both (`AF_UNSPEC` in the header). The
+/// mask is always sent: without it only connections with exactly this whole mark would go.
+///
+/// The kernel looks at the family only where the header's version is 1 (its own is 0): early users
+/// filled the family in without meaning it.
+/// Takes all connections with a mark out of tracking.
+pub(crate) fn flush_connections(mark: Mark, family: Option<Family>) -> Message {
+    let header = family.map_or([0; 4], |f| [f.number(), 1, 0, 0]);
+    Message::new(message::DELETE_CONNECTIONS, 0, &header)
         .be32(connection::MARK, mark.value)
         .be32(connection::MARK_MASK, mark.mask)
 }

@@ -32,7 +32,9 @@ pub(crate) fn meaning(step: &Step, answer: Result<(), KernelError>) -> Meaning {
             Meaning::Settled(Outcome::AlreadySo)
         }
         // There was no connection with that mark, or no connection tracking at all: none is left.
-        Step::FlushConnections(_) if error.errno == libc::ENOENT => Meaning::Settled(Outcome::Done),
+        Step::FlushConnections { .. } if error.errno == libc::ENOENT => {
+            Meaning::Settled(Outcome::Done)
+        }
         Step::SetSysctl { .. }
         | Step::AddNexthop(_)
         | Step::ReplaceNexthop(_)
@@ -45,7 +47,10 @@ pub(crate) fn meaning(step: &Step, answer: Result<(), KernelError>) -> Meaning {
         | Step::SetNft(_)
         | Step::DeleteNft { .. }
         | Step::NameTables(_)
-        | Step::FlushConnections(_) => Meaning::Settled(refused(&error)),
+        | Step::FlushConnections { .. }
+        | Step::MoveConnections { .. }
+        | Step::DeleteConnections(_)
+        | Step::ForgetSticky { .. } => Meaning::Settled(refused(&error)),
     }
 }
 
@@ -63,6 +68,13 @@ mod tests {
 
     use super::*;
 
+    fn flush() -> Step {
+        Step::FlushConnections {
+            mark: Mark::new(1, 1),
+            family: None,
+        }
+    }
+
     fn check(step: &Step, errno: i32) -> Meaning {
         meaning(step, Err(KernelError::from_errno(errno)))
     }
@@ -76,7 +88,7 @@ mod tests {
         );
         let rule = Rule::lookup(Family::V4, 2000, TableId(7001), Proto(177));
         assert_eq!(check(&Step::DeleteRule(rule), libc::ENOENT), settled);
-        let flush = Step::FlushConnections(Mark::new(1, 1));
+        let flush = flush();
         assert_eq!(check(&flush, libc::ENOENT), Meaning::Settled(Outcome::Done));
     }
 
@@ -96,7 +108,7 @@ mod tests {
             (Step::AddRule(rule.clone()), libc::ENOENT),
             (Step::DeleteRule(rule), libc::EEXIST),
             (Step::DeleteNexthop(NexthopId(1)), libc::EPERM),
-            (Step::FlushConnections(Mark::new(1, 1)), libc::EPERM),
+            (flush(), libc::EPERM),
         ] {
             let expected = refused(&KernelError::from_errno(errno));
             assert_eq!(check(&step, errno), Meaning::Settled(expected));

@@ -112,6 +112,16 @@ impl Kernel {
                 Ok(()) => Outcome::Done,
                 Err(error) => nft_refused(&error),
             },
+            Step::MoveConnections { mark, family } => self.move_connections(*mark, *family),
+            Step::DeleteConnections(tuples) => self.delete_connections(tuples),
+            Step::ForgetSticky {
+                table,
+                outlet,
+                slots,
+            } => match self.forget_sticky(table, *outlet, slots) {
+                Ok(()) => Outcome::Done,
+                Err(error) => refused(&error),
+            },
             Step::NameTables(names) => match table_names::write(&self.iproute2_dir, names) {
                 Ok(Change::Changed) => Outcome::Done,
                 Ok(Change::AlreadySo) => Outcome::AlreadySo,
@@ -125,7 +135,7 @@ impl Kernel {
             | Step::DeleteRoute(_)
             | Step::AddRule(_)
             | Step::DeleteRule(_)
-            | Step::FlushConnections(_) => {
+            | Step::FlushConnections { .. } => {
                 // `encode` makes messages of these; a router must not stop over a slip there.
                 refused(&KernelError::from_errno(libc::EOPNOTSUPP))
             }
@@ -153,7 +163,10 @@ impl Kernel {
             | Step::SetNft(_)
             | Step::DeleteNft { .. }
             | Step::NameTables(_)
-            | Step::FlushConnections(_) => None,
+            | Step::FlushConnections { .. }
+            | Step::MoveConnections { .. }
+            | Step::DeleteConnections(_)
+            | Step::ForgetSticky { .. } => None,
         };
         match found {
             Some((true, _)) => Outcome::AlreadySo,
@@ -271,15 +284,18 @@ fn nft_refused(error: &NftError) -> Outcome {
     let errno = match error {
         NftError::Missing => libc::ENOENT,
         NftError::Run(source) => source.raw_os_error().unwrap_or(libc::EIO),
-        NftError::TimedOut => libc::ETIMEDOUT,
+        NftError::TimedOut { .. } => libc::ETIMEDOUT,
         NftError::Refused { text } if text.contains("Operation not permitted") => libc::EPERM,
+        NftError::Elements(error) => error.errno,
         NftError::Refused { .. } | NftError::Render(_) => libc::EINVAL,
     };
     let text = match error {
         NftError::Run(source) => format!("{error}: {source}"),
-        NftError::Missing | NftError::TimedOut | NftError::Refused { .. } | NftError::Render(_) => {
-            error.to_string()
-        }
+        NftError::Missing
+        | NftError::TimedOut { .. }
+        | NftError::Refused { .. }
+        | NftError::Elements(_)
+        | NftError::Render(_) => error.to_string(),
     };
     Outcome::Refused { errno, text }
 }

@@ -15,8 +15,6 @@ use crate::{
 const NET_ADMIN: u32 = 12;
 /// `CAP_NET_RAW`.
 const NET_RAW: u32 = 13;
-/// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.
-const GET_CONNECTIONS: u16 = 0x101;
 
 /// What is there to work with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +73,7 @@ impl Kernel {
         let has = |bit: u32| capabilities & (1_u64 << bit) != 0;
         let nexthops = Message::new(message::GET_NEXTHOP, 0, &[0; fixed::NEXTHOP]);
         // A mark that nobody has: the list is empty, and the answer says whether it was understood.
-        let connections = Message::new(GET_CONNECTIONS, 0, &[0; 4])
+        let connections = Message::new(message::GET_CONNECTIONS, 0, &[0; 4])
             .be32(connection::MARK, u32::MAX)
             .be32(connection::MARK_MASK, u32::MAX);
         Features {

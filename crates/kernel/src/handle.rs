@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     netlink::{Protocol, Socket},
-    nft::Memory,
+    nft::{Memory, OwnPorts},
 };
 
 /// Where iproute2 reads the names of tables.
@@ -67,8 +67,11 @@ impl Kernel {
         self
     }
 
-    /// The ports of our sockets: multicast messages that carry one are echoes of our own steps.
-    pub fn ports(&self) -> Vec<u32> {
-        vec![self.route.port(), self.netfilter.port()]
+    /// The ports of our sockets and of the processes that we start: multicast messages that carry one
+    /// are echoes of our own steps. A watch that is given them tells us in turn what it sees others do
+    /// to elements of our nft table.
+    pub fn ports(&self) -> OwnPorts {
+        let sockets = vec![self.route.port(), self.netfilter.port()];
+        OwnPorts::new(sockets, self.nft.shared.clone())
     }
 }

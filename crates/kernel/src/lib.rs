@@ -3,6 +3,7 @@
 //! Nothing is chosen here. Start with [`Kernel`]: [`Kernel::observe`] looks, [`Kernel::execute`]
 //! acts, and [`watch::Watch`] says when it is worth looking again. All of it stands on [`netlink`].
 
+mod cgroup;
 mod connections;
 pub mod decode;
 pub mod encode;
@@ -19,8 +20,11 @@ pub mod table_names;
 pub mod watch;
 mod wire;
 
+pub use cgroup::cgroup_root;
+pub use connections::{ConnectionQuery, Connections};
 pub use feature::Features;
 pub use handle::{Kernel, OpenError};
+pub use nft::OwnPorts;
 pub use observe::{Look, ObserveError};
 pub use route_get::{RouteAnswer, RouteKind, RouteQuery};
 pub use watch::{Hint, Watch};

@@ -8,6 +8,7 @@
 
 mod message;
 mod reply;
+mod transaction;
 
 use std::{
     io,

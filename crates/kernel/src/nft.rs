@@ -1,23 +1,42 @@
-//! Our nft table: written as text, put by `nft` in one transaction, read back as a listing.
+//! Our nft table: made of an [`NftTable`], put, changed in place, looked at.
 //!
-//! `nft` prints a table in a form of its own, so what we wrote cannot be compared with what is
-//! listed. Instead the listing is read right after each transaction of ours and remembered together
-//! with the [`NftTable`] that it stands for; later the table holds what we put exactly when its
-//! listing is still the same. A listing from any other moment is never trusted.
+//! ```text
+//! NftTable --build--> Ruleset --text---> nft        all of it, in one transaction
+//!                        |    --delta--> nft, and messages with elements: what is different
+//!                     element (bytes)
+//! ```
+//!
+//! `nft` prints a table in a form of its own, so what we wrote cannot be compared with what is there.
+//! Instead the table's structure is read right after each transaction of ours and remembered together
+//! with the [`NftTable::fingerprint`] that it stands for ([`look`]); what we know of elements comes
+//! from what we sent. A structure from any other moment is never trusted.
 
+mod answers;
 mod apply;
-mod read;
-pub mod render;
+mod build;
+mod carry;
+mod datatype;
+mod delta;
+mod element;
+mod look;
+mod program;
+mod ruleset;
+mod sets;
+mod shared;
+mod text;
+pub(crate) mod wire;
 
-use std::{fs, io, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use uplinkd_model::nft::NftTable;
+use uplinkd_model::{Family, nft::NftTable};
 
-use crate::table_names;
+use crate::{netlink::KernelError, table_names};
 
-pub use apply::version;
-pub use render::{RenderError, render};
+pub use program::version;
+pub(crate) use sets::is_dynamic;
+pub use shared::OwnPorts;
+pub(crate) use shared::Shared;
 
 /// The file in the state directory.
 const FILE: &str = "nft.json";
@@ -32,24 +51,73 @@ pub enum NftError {
     #[error("cannot run nft")]
     Run(#[source] io::Error),
     /// It did not end.
-    #[error("nft did not end within {} seconds", apply::WAIT.as_secs())]
-    TimedOut,
+    #[error("nft did not end within {seconds} seconds")]
+    TimedOut {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// It refused; nothing was changed.
     #[error("nft refused: {text}")]
     Refused {
         /// Its words.
         text: String,
     },
+    /// The kernel refused elements of sets; none was changed.
+    #[error("cannot change elements of nft sets: {0}")]
+    Elements(KernelError),
     /// The table cannot be written as text.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
-/// What we put, and what its listing looked like right afterwards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a table cannot be written as text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// The table's name is not one that nft understands.
+    #[error("`{}` is not a usable name for an nft table", .0.escape_debug())]
+    Table(String),
+    /// An interface's name could be read as something else by nft.
+    #[error("`{}` is not an interface name that can be written for nft", .0.escape_debug())]
+    Interface(String),
+    /// A set for addresses of domains has a name that nft does not understand, or is not there.
+    #[error("`{}` is not a usable name for an nft set, or there is no such set", .0.escape_debug())]
+    Set(String),
+    /// A source can only be replaced by one of its family.
+    #[error("{address} is not an {family} address, and cannot replace one")]
+    Source {
+        /// The address.
+        address: IpAddr,
+        /// The family of what it was to replace.
+        family: Family,
+    },
+}
+
+/// The whole table as one transaction that replaces what is there, for people to read. Control groups
+/// are not in it: nft may not find them.
+///
+/// # Errors
+/// When a name in it could end a quotation or is otherwise unfit.
+pub fn render(table: &NftTable) -> Result<String, RenderError> {
+    let ruleset = build::ruleset(table)?;
+    Ok(text::whole(&ruleset, text::Fill::All, &BTreeMap::new()))
+}
+
+/// What we put, and what the kernel showed right afterwards.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Known {
-    table: NftTable,
-    listing: String,
+    /// The table's name.
+    name: String,
+    /// Of the [`NftTable`] that was put.
+    fingerprint: u64,
+    /// Its chains and sets, each as a number.
+    structure: BTreeMap<String, u64>,
+    /// The elements of each set and map that only we fill, each as a number.
+    digests: BTreeMap<String, u64>,
+    /// The kernel's count when all this was surely so.
+    generation: Option<look::Generation>,
+    /// The content. Not in the file: a restart puts the whole table once, when it changes.
+    #[serde(skip)]
+    ruleset: Option<Arc<ruleset::Ruleset>>,
 }
 
 /// Remembers [`Known`], in a file as well where there is a directory for it.
@@ -57,6 +125,7 @@ struct Known {
 pub(crate) struct Memory {
     file: Option<PathBuf>,
     known: Option<Known>,
+    pub(crate) shared: Shared,
 }
 
 impl Memory {
@@ -68,7 +137,11 @@ impl Memory {
             .as_ref()
             .and_then(|f| fs::read(f).ok())
             .and_then(|text| serde_json::from_slice(&text).ok());
-        Self { file, known }
+        Self {
+            file,
+            known,
+            shared: Shared::default(),
+        }
     }
 
     fn set(&mut self, known: Option<Known>) {
@@ -86,45 +159,11 @@ impl Memory {
             },
         };
         if let Err(error) = written {
-            // An old file only costs us a needless transaction: its listing will not be found.
+            // An old file only costs us a needless transaction: its structure will not be found.
             tracing::warn!(file = %file.display(), %error, "cannot remember the nft table");
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn known() -> Known {
-        Known {
-            table: NftTable {
-                name: "uplinkd".to_owned(),
-                pin_mask: 0x1f00_0000,
-                uplinks: Vec::new(),
-            },
-            listing: "table inet uplinkd {\n}\n".to_owned(),
-        }
-    }
-
-    #[test]
-    fn what_was_put_is_remembered_across_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut memory = Memory::new(Some(dir.path().to_owned()));
-        assert_eq!(memory.known, None);
-        memory.set(Some(known()));
-        assert_eq!(
-            Memory::new(Some(dir.path().to_owned())).known,
-            Some(known())
-        );
-        memory.set(None);
-        assert_eq!(Memory::new(Some(dir.path().to_owned())).known, None);
-    }
-
-    #[test]
-    fn a_file_that_makes_no_sense_is_as_good_as_none() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), "{\"table\": 7").unwrap();
-        assert_eq!(Memory::new(Some(dir.path().to_owned())).known, None);
-    }
-}
+mod tests;

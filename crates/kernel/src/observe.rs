@@ -18,7 +18,7 @@ use uplinkd_model::{
 };
 
 use crate::{
-    Kernel,
+    Kernel, cgroup,
     decode::{self, Hops, Names},
     netlink::{Frame, KernelError, Message, Reply},
     sysctl, table_names,
@@ -27,9 +27,9 @@ use crate::{
 
 /// Both families, where something is kept per family.
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-/// How many tables of groups are looked into although no rule leads there and no route of ours is
+/// How many tables of outlets are looked into although no rule leads there and no route of ours is
 /// in them. A stranger's route in a later one is seen once a rule of ours leads to it.
-const GROUP_TABLES_SEARCHED: usize = 16;
+const OUTLET_TABLES_SEARCHED: u16 = 16;
 /// Likewise for tables of uplinks; the default mark mask has room for as many.
 const SLOTS_SEARCHED_MAX: u16 = 15;
 
@@ -47,6 +47,8 @@ pub struct Look {
     pub sysctls: Vec<String>,
     /// Whether to read our file of table names.
     pub table_names: bool,
+    /// Control groups to look for, by path below the root of their hierarchy.
+    pub cgroups: Vec<String>,
 }
 
 /// Why a look failed. Nothing is known then: an incomplete picture would read as deletions.
@@ -109,6 +111,7 @@ impl Kernel {
             nft_earlier,
             sysctls: sysctl::read_all(&want.sysctls),
             table_names,
+            cgroups: cgroup::find(&want.cgroups),
         })
     }
 
@@ -292,14 +295,14 @@ fn tables_of_interest(
 ) -> BTreeSet<TableId> {
     let by_rules = rules.iter().filter_map(|r| match r.action {
         RuleAction::Lookup(table) => Some(table),
-        RuleAction::Unreachable | RuleAction::Other => None,
+        RuleAction::Prohibit | RuleAction::Other => None,
     });
     let by_routes = routes.iter().map(|r| r.table);
     let planned = reserve.iter().flat_map(|r| {
         let slots = (1..=r.slot_max().min(SLOTS_SEARCHED_MAX)).map(Slot);
         slots
             .flat_map(|s| [r.table_service(s), r.table_path(s)])
-            .chain((0..GROUP_TABLES_SEARCHED).map(|g| r.table_group(g)))
+            .chain((0..OUTLET_TABLES_SEARCHED).map(|g| r.table_outlet(g)))
     });
     by_rules
         .chain(by_routes)

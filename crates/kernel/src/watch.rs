@@ -12,7 +12,8 @@ use uplinkd_model::{Reserve, TableId};
 
 use crate::{
     decode,
-    netlink::{Attributes, Frame, Frames, Protocol, Socket},
+    netlink::{Frame, Frames, Protocol, Socket, find, text},
+    nft::{OwnPorts, is_dynamic, wire as nft},
     wire::message,
 };
 
@@ -20,14 +21,6 @@ use crate::{
 const ROUTE_GROUPS: [u32; 8] = [1, 5, 9, 7, 11, 8, 19, 32];
 /// `NFNLGRP_NFTABLES`.
 const NFT_GROUP: u32 = 7;
-/// `NFNL_SUBSYS_NFTABLES`, in the upper byte of a message's kind.
-const NFT_SUBSYSTEM: u16 = 10;
-/// `NFT_MSG_NEWGEN`: a transaction has ended; it names no table.
-const NFT_GENERATION: u16 = 15;
-/// Length of `struct nfgenmsg`.
-const NFT_FIXED: usize = 4;
-/// The attribute that names the table, in every message about a table or something in one.
-const NFT_TABLE: u16 = 1;
 /// Datagrams read before other tasks get their turn: a full routing feed must not starve them.
 const DATAGRAMS_AT_ONCE: usize = 64;
 
@@ -74,16 +67,18 @@ pub struct Watch {
 #[derive(Debug)]
 struct Filter {
     reserve: Vec<Reserve>,
-    own_ports: Vec<u32>,
+    own_ports: OwnPorts,
+    /// Somebody else changed something in our nft table in the transaction that is being read.
+    is_ours_changing: bool,
 }
 
 impl Watch {
-    /// Subscribes. Changes made through sockets with `own_ports` give no hints; what our own `nft`
-    /// does has the port of that process and does give one.
+    /// Subscribes. Changes with `own_ports` give no hints: those made through our sockets, and those
+    /// of the `nft` processes that we start.
     ///
     /// # Errors
     /// When the kernel refuses a subscription, or outside a tokio runtime.
-    pub fn open(reserve: &[Reserve], own_ports: Vec<u32>) -> io::Result<Self> {
+    pub fn open(reserve: &[Reserve], own_ports: OwnPorts) -> io::Result<Self> {
         let subscribe = |protocol, groups: &[u32]| {
             let socket = Socket::open(protocol)?;
             groups.iter().try_for_each(|group| socket.join(*group))?;
@@ -95,15 +90,18 @@ impl Watch {
             )]
             AsyncFd::with_interest(socket, Interest::READABLE)
         };
-        Ok(Self {
+        let watch = Self {
             route: subscribe(Protocol::Route, &ROUTE_GROUPS)?,
             nft: subscribe(Protocol::Netfilter, &[NFT_GROUP])?,
             interest: Filter {
                 reserve: reserve.to_vec(),
                 own_ports,
+                is_ours_changing: false,
             },
             pending: VecDeque::new(),
-        })
+        };
+        watch.interest.own_ports.watch();
+        Ok(watch)
     }
 
     /// Waits for the next hint. May be dropped while waiting without losing one.
@@ -141,10 +139,15 @@ impl Watch {
 }
 
 /// Reads one datagram. One that concerns nobody costs no memory.
-fn read(socket: &mut Socket, interest: &Filter, pending: &mut VecDeque<Hint>) -> io::Result<()> {
+fn read(
+    socket: &mut Socket,
+    interest: &mut Filter,
+    pending: &mut VecDeque<Hint>,
+) -> io::Result<()> {
     let datagram = match socket.receive() {
         Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
             pending.push_back(Hint::Overrun);
+            interest.own_ports.suspect_all();
             return Ok(());
         }
         other => other?,
@@ -160,9 +163,8 @@ fn read(socket: &mut Socket, interest: &Filter, pending: &mut VecDeque<Hint>) ->
 }
 
 impl Filter {
-    fn hint(&self, frame: &Frame<'_>) -> Option<Hint> {
-        // Changes that the kernel makes of its own accord have port zero.
-        if frame.port != 0 && self.own_ports.contains(&frame.port) {
+    fn hint(&mut self, frame: &Frame<'_>) -> Option<Hint> {
+        if self.own_ports.has(frame.port) {
             return None;
         }
         match frame.kind {
@@ -174,9 +176,11 @@ impl Filter {
             }
             message::NEW_RULE | message::DELETE_RULE => Some(Hint::Rule),
             message::NEW_NEXTHOP | message::DELETE_NEXTHOP => Some(Hint::Nexthop),
-            nft if nft >> 8 == NFT_SUBSYSTEM && nft & 0xff != NFT_GENERATION => {
-                self.is_our_table(frame.body).then_some(Hint::Nft)
+            nft::message::NEW_GENERATION => {
+                self.end_of_transaction(frame.body);
+                None
             }
+            nft if nft >> 8 == nft::SUBSYSTEM => self.nft(nft, frame.body),
             _ => None,
         }
     }
@@ -189,15 +193,44 @@ impl Filter {
         })
     }
 
-    fn is_our_table(&self, body: &[u8]) -> bool {
-        let attributes = Attributes(body.get(NFT_FIXED..).unwrap_or(&[]));
-        let is_ours = |name: &[u8]| {
-            let name = name.strip_suffix(&[0]).unwrap_or(name);
-            self.reserve.iter().any(|r| r.nft_table.as_bytes() == name)
-        };
-        attributes
-            .into_iter()
-            .any(|(kind, value)| kind == NFT_TABLE && is_ours(value))
+    /// Something in nft that somebody else changed.
+    fn nft(&mut self, kind: u16, body: &[u8]) -> Option<Hint> {
+        let attributes = body.get(nft::FIXED..)?;
+        let table = text(find(attributes, nft::TABLE)?);
+        if !self.reserve.iter().any(|r| r.nft_table == table) {
+            return None;
+        }
+        if [nft::message::NEW_ELEMENTS, nft::message::DELETE_ELEMENTS].contains(&kind) {
+            let set = text(find(attributes, nft::SET)?);
+            // Resolvers add addresses all day long.
+            if is_dynamic(&set) {
+                return None;
+            }
+            self.own_ports.suspect(set);
+        }
+        self.is_ours_changing = true;
+        Some(Hint::Nft)
+    }
+
+    /// The kernel says who did what it has told of before.
+    fn end_of_transaction(&mut self, body: &[u8]) {
+        if !std::mem::take(&mut self.is_ours_changing) {
+            return;
+        }
+        let attributes = body.get(nft::FIXED..).unwrap_or(&[]);
+        let name = find(attributes, nft::generation::NAME).map(text);
+        let number = find(attributes, nft::generation::PROCESS).and_then(|p| p.first_chunk());
+        if let (Some(name), Some(number)) = (name, number) {
+            let number = u32::from_be_bytes(*number);
+            let process = format!("{} (pid {number})", name.escape_debug());
+            self.own_ports.blame(process);
+        }
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        self.own_ports.unwatch();
     }
 }
 
@@ -217,12 +250,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::netlink::{Message, put};
+    use crate::{
+        netlink::{Message, put},
+        nft::Shared,
+    };
 
     fn filter() -> Filter {
         Filter {
             reserve: vec![Reserve::default()],
-            own_ports: vec![4711],
+            own_ports: OwnPorts::new(vec![4711], Shared::default()),
+            is_ours_changing: false,
         }
     }
 
@@ -264,12 +301,27 @@ mod tests {
     fn nft_counts_only_in_our_table() {
         let body = |name: &[u8]| {
             let mut body = vec![1, 0, 0, 0];
-            put(&mut body, NFT_TABLE, name);
+            put(&mut body, nft::TABLE, name);
             body
         };
         assert_eq!(hint(10 << 8, 0, &body(b"uplinkd\0")), Some(Hint::Nft));
         assert_eq!(hint(10 << 8, 0, &body(b"uplinkd2\0")), None);
-        assert_eq!(hint(10 << 8 | NFT_GENERATION, 0, &body(b"uplinkd\0")), None);
+        let generation = nft::message::NEW_GENERATION;
+        assert_eq!(hint(generation, 0, &body(b"uplinkd\0")), None);
+    }
+
+    #[test]
+    fn what_resolvers_put_into_sets_is_no_hint_and_what_others_put_is() {
+        let element = |set: &[u8]| {
+            let mut body = vec![1, 0, 0, 0];
+            put(&mut body, nft::TABLE, b"uplinkd\0");
+            put(&mut body, nft::SET, set);
+            hint(nft::message::NEW_ELEMENTS, 99, &body)
+        };
+        for set in [b"dns4_zoom\0".as_slice(), b"sticky6_1_2\0"] {
+            assert_eq!(element(set), None);
+        }
+        assert_eq!(element(b"uplinks\0"), Some(Hint::Nft));
     }
 
     proptest! {

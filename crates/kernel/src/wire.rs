@@ -19,6 +19,8 @@ pub(crate) mod message {
     pub(crate) const GET_NEXTHOP: u16 = 106;
     /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_DELETE`.
     pub(crate) const DELETE_CONNECTIONS: u16 = 0x102;
+    /// `IPCTNL_MSG_CT_GET`.
+    pub(crate) const GET_CONNECTIONS: u16 = 0x101;
 }
 
 /// Lengths of the fixed parts that come before the attributes.
@@ -105,7 +107,7 @@ pub(crate) mod rule {
     pub(crate) const PROTO: u16 = 21;
 
     pub(crate) const ACTION_LOOKUP: u8 = 1;
-    pub(crate) const ACTION_UNREACHABLE: u8 = 7;
+    pub(crate) const ACTION_PROHIBIT: u8 = 8;
     pub(crate) const FLAG_INVERT: u32 = 0x2;
 }
 
@@ -125,6 +127,23 @@ pub(crate) mod nexthop {
 
 /// `CTA_…`.
 pub(crate) mod connection {
+    pub(crate) const ORIGINAL: u16 = 1;
+    pub(crate) const REPLY: u16 = 2;
     pub(crate) const MARK: u16 = 8;
     pub(crate) const MARK_MASK: u16 = 21;
+
+    /// Inside a direction.
+    pub(crate) const ADDRESSES: u16 = 1;
+    pub(crate) const PROTOCOL: u16 = 2;
+    /// Inside its addresses; those of IPv6 are two higher.
+    pub(crate) const SOURCE: u16 = 1;
+    pub(crate) const DESTINATION: u16 = 2;
+    /// Inside its protocol.
+    pub(crate) const NUMBER: u16 = 1;
+    pub(crate) const SOURCE_PORT: u16 = 2;
+    pub(crate) const DESTINATION_PORT: u16 = 3;
+    /// Identifier, type and code; those of ICMPv6 are three higher.
+    pub(crate) const ICMP_ID: u16 = 4;
+    pub(crate) const ICMP_TYPE: u16 = 5;
+    pub(crate) const ICMP_CODE: u16 = 6;
 }

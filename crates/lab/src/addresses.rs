@@ -7,8 +7,12 @@
 //!                                                                       1.1.1.1, 8.8.8.8, 9.9.9.9
 //!              fd00:10::/64           2001:db8:N::/64     fd00:255:N::/64
 //!   ::2 – ::c9         ::1        ::2         ::1        ::1       ::2  2001:db8:ffff::1, …
+//!                                         fe80::1
 //!                                 2001:db8:N00::/56 is delegated to the router
 //! ```
+//!
+//! Further hosts of the LAN, where a laboratory has some, are 10.0.H.2 and fd00:10::H:2 with H
+//! from 1. The guests' network is 10.1.0.0/16 and fd00:11::/64 behind `guest0`.
 
 use std::{
     fmt,
@@ -125,6 +129,15 @@ impl FromStr for Isp {
     }
 }
 
+/// The gateway that a router advertisement names: the same on every line.
+pub const LINK_LOCAL_GATEWAY: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+
+/// The same with the length of its network.
+pub(crate) fn link_local_gateway() -> IpNet {
+    // An address of IPv6 and a length below 128, so it is one.
+    IpNet::new(LINK_LOCAL_GATEWAY, 64).unwrap_or(IpNet::V6(Ipv6Net::default()))
+}
+
 /// The router's address in the LAN.
 pub fn lan_router(family: Family) -> IpNet {
     in_lan(family, 1)
@@ -142,6 +155,45 @@ fn in_lan(family: Family, host: u8) -> IpNet {
     match family {
         Family::V4 => v4([10, 0, 0, host], 16),
         Family::V6 => v6([0xfd00, 0x10, 0, 0, 0, 0, 0, host.into()], 64),
+    }
+}
+
+/// The address of a further host in the LAN, from number 1; number 0 is the first address of the
+/// first host.
+pub fn host(family: Family, number: u8) -> IpNet {
+    match family {
+        Family::V4 => v4([10, 0, number, 2], 16),
+        Family::V6 => v6([0xfd00, 0x10, 0, 0, 0, 0, number.into(), 2], 64),
+    }
+}
+
+/// The Ethernet address of a host in the LAN, by the number that [`host`] takes.
+pub fn host_mac(number: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 1, number]
+}
+
+/// The router's address in the guests' network.
+pub fn guest_router(family: Family) -> IpNet {
+    in_guests(family, 1)
+}
+
+/// The address of the guest.
+pub fn guest(family: Family) -> IpNet {
+    in_guests(family, 2)
+}
+
+fn in_guests(family: Family, host: u8) -> IpNet {
+    match family {
+        Family::V4 => v4([10, 1, 0, host], 16),
+        Family::V6 => v6([0xfd00, 0x11, 0, 0, 0, 0, 0, host.into()], 64),
+    }
+}
+
+/// The network in which all of the internet's numbered servers are, and many addresses more.
+pub fn servers_network(family: Family) -> IpNet {
+    match family {
+        Family::V4 => v4([198, 18, 0, 0], 15),
+        Family::V6 => v6([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0], 48),
     }
 }
 
@@ -215,5 +267,19 @@ mod tests {
             .flat_map(|f| (0..SERVERS_MAX).map(move |n| server(f, n)))
             .collect();
         assert_eq!(all.len(), 2 * SERVERS_MAX);
+        let inside = |a: &IpAddr| servers_network(Family::of(*a)).contains(a);
+        assert!(all.iter().all(inside));
+    }
+
+    #[test]
+    fn no_two_hosts_share_an_address() {
+        for family in [Family::V4, Family::V6] {
+            let mut all: Vec<_> = (0..CLIENT_ADDRESSES).map(|n| client(family, n)).collect();
+            all.extend((1..=9).map(|n| host(family, n)));
+            all.extend([lan_router(family), guest_router(family), guest(family)]);
+            let set: std::collections::BTreeSet<_> = all.iter().map(IpNet::addr).collect();
+            assert_eq!(set.len(), all.len());
+            assert_eq!(host(family, 0), client(family, 0));
+        }
     }
 }

@@ -5,10 +5,12 @@
 //! | `carrier` | the cable is out: no carrier |
 //! | `silent` | carrier, but nothing arrives and nothing answers, not even ARP |
 //! | `upstream` | the gateway answers, nothing behind it does |
+//! | `upstream-v4`, `upstream-v6` | the same for one family, the other works |
 //! | `loss:N` | N percent of all frames are lost, each way |
 //! | `oneway-out`, `oneway-in` | what it sends is lost; what is sent to it is lost |
 //! | `flap:MS` | the carrier goes and comes every so many milliseconds |
 //! | `address` | the lease is gone: no address, no default route |
+//! | `address-v4`, `address-v6` | the same for one family |
 //! | `interface` | the device is gone, as with a pulled USB modem |
 //! | `slow:KBIT` | the line carries only so many kilobits per second, with a queue |
 //!
@@ -25,7 +27,14 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{addresses::Isp, netns::Netns, plumbing::Plumber, topology::Lab};
+use uplinkd_model::Family;
+
+use crate::{
+    addresses::{Isp, link_local_gateway},
+    netns::Netns,
+    plumbing::Plumber,
+    topology::{FAMILIES, Lab},
+};
 
 /// A flapping line rests, connected, after so long: nobody should be able to forget one.
 const FLAPPING_MAX: Duration = Duration::from_secs(300);
@@ -41,6 +50,8 @@ pub enum Fault {
     Silent,
     /// Dead beyond the gateway.
     Upstream,
+    /// One family is dead beyond the gateway.
+    UpstreamOf(Family),
     /// So many percent of frames are lost, each way.
     Loss(u8),
     /// What the router sends is lost.
@@ -51,6 +62,8 @@ pub enum Fault {
     Flap(u64),
     /// The router loses its addresses and default routes there.
     Address,
+    /// It loses those of one family.
+    AddressOf(Family),
     /// The router loses the device.
     Interface,
     /// The line carries only so many kilobits per second each way.
@@ -59,8 +72,9 @@ pub enum Fault {
 
 impl Fault {
     /// The names of all faults, for help texts.
-    pub const NAMES: &str = "carrier, silent, upstream, loss:PERCENT, oneway-out, oneway-in, \
-                             flap:MILLISECONDS, address, interface, slow:KILOBITS";
+    pub const NAMES: &str = "carrier, silent, upstream, upstream-v4, upstream-v6, loss:PERCENT, \
+                             oneway-out, oneway-in, flap:MILLISECONDS, address, address-v4, \
+                             address-v6, interface, slow:KILOBITS";
 
     /// Breaks a line. It stays broken until [`Broken::heal`], or until the result is dropped.
     /// Different faults of one line can be there together.
@@ -93,8 +107,15 @@ impl Fault {
                  type filter hook forward priority 0; policy drop; }}; }}\n",
                 self.table()
             ))?,
+            Self::UpstreamOf(family) => far.nft(&format!(
+                "table inet {} {{ chain forward {{ type filter hook forward priority 0; \
+                 meta nfproto {} drop; }}; }}\n",
+                self.table(),
+                nfproto(family)
+            ))?,
             Self::Flap(period_ms) => return Flapping::start(lab, isp, period_ms).map(Some),
-            Self::Address => lab.revoke(isp)?,
+            Self::Address => lab.revoke(isp, &FAMILIES)?,
+            Self::AddressOf(family) => lab.revoke(isp, &[family])?,
             Self::Interface => Plumber::new(lab.router())?.remove_link(&isp.interface())?,
             Self::Slow(kilobits) => {
                 Plumber::new(far)?.limit_rate("cust", kilobits)?;
@@ -111,8 +132,11 @@ impl Fault {
             Self::Silent | Self::Loss(_) | Self::OnewayOut | Self::OnewayIn => {
                 far.nft(&format!("delete table netdev {}\n", self.table()))
             }
-            Self::Upstream => far.nft(&format!("delete table inet {}\n", self.table())),
-            Self::Address => lab.lease(isp),
+            Self::Upstream | Self::UpstreamOf(_) => {
+                far.nft(&format!("delete table inet {}\n", self.table()))
+            }
+            Self::Address => lab.lease(isp, &FAMILIES),
+            Self::AddressOf(family) => lab.lease(isp, &[family]),
             Self::Interface => lab.plug_in(isp),
             Self::Slow(_) => {
                 Plumber::new(far)?.unlimit_rate("cust")?;
@@ -140,11 +164,13 @@ impl fmt::Display for Fault {
             Self::Carrier => f.write_str("carrier"),
             Self::Silent => f.write_str("silent"),
             Self::Upstream => f.write_str("upstream"),
+            Self::UpstreamOf(family) => write!(f, "upstream-{}", short(*family)),
             Self::Loss(percent) => write!(f, "loss:{percent}"),
             Self::OnewayOut => f.write_str("oneway-out"),
             Self::OnewayIn => f.write_str("oneway-in"),
             Self::Flap(period) => write!(f, "flap:{period}"),
             Self::Address => f.write_str("address"),
+            Self::AddressOf(family) => write!(f, "address-{}", short(*family)),
             Self::Interface => f.write_str("interface"),
             Self::Slow(kilobits) => write!(f, "slow:{kilobits}"),
         }
@@ -167,9 +193,13 @@ impl FromStr for Fault {
             ("carrier", None) => Ok(Self::Carrier),
             ("silent", None) => Ok(Self::Silent),
             ("upstream", None) => Ok(Self::Upstream),
+            ("upstream-v4", None) => Ok(Self::UpstreamOf(Family::V4)),
+            ("upstream-v6", None) => Ok(Self::UpstreamOf(Family::V6)),
             ("oneway-out", None) => Ok(Self::OnewayOut),
             ("oneway-in", None) => Ok(Self::OnewayIn),
             ("address", None) => Ok(Self::Address),
+            ("address-v4", None) => Ok(Self::AddressOf(Family::V4)),
+            ("address-v6", None) => Ok(Self::AddressOf(Family::V6)),
             ("interface", None) => Ok(Self::Interface),
             ("loss", Some(n)) => match u8::try_from(n) {
                 Ok(percent @ 1..=100) => Ok(Self::Loss(percent)),
@@ -266,13 +296,28 @@ fn drop_frames(far: &Netns, fault: Fault, out: Option<u8>, r#in: Option<u8>) -> 
     .map_err(|_| refusal)
 }
 
-/// The provider's end of the cable goes in again, with the route that went with it.
+fn short(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "v4",
+        Family::V6 => "v6",
+    }
+}
+
+/// The family's name in nft.
+fn nfproto(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
+/// The provider's end of the cable goes in again, with what went with it.
 fn connect_cable(lab: &Lab, isp: Isp) -> Result<()> {
     let mut far = Plumber::new(lab.isp(isp))?;
     far.set_up("cust", true)?;
     far.wait_ready("cust")?;
     Plumber::new(lab.router())?.wait_ready(&isp.interface())?;
-    lab.delegate(isp)
+    lab.provide(isp)
 }
 
 /// A thread that pulls a cable and plugs it in again. It ends, connected or not, when dropped.
@@ -299,6 +344,10 @@ impl Flapping {
                     is_up = !is_up;
                     if far.set_up("cust", is_up).is_err() {
                         return; // The device is gone, by another fault of the same line.
+                    }
+                    if is_up {
+                        // It goes with the carrier; an error means that the line is down again.
+                        let _ = far.add_addresses("cust", &[link_local_gateway()]);
                     }
                 }
             })?;
@@ -328,6 +377,10 @@ mod tests {
             Fault::Carrier,
             Fault::Silent,
             Fault::Upstream,
+            Fault::UpstreamOf(Family::V4),
+            Fault::UpstreamOf(Family::V6),
+            Fault::AddressOf(Family::V4),
+            Fault::AddressOf(Family::V6),
             Fault::Loss(30),
             Fault::OnewayOut,
             Fault::OnewayIn,

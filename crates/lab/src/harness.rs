@@ -15,12 +15,19 @@ use std::{
 
 use anyhow::Result;
 
-use crate::netns::enter_private;
+use crate::{netns::enter_private, programs::Missing};
+
+/// What a test returns that cannot run here. Where `CI` is set that is a failure all the same: there
+/// everything must be there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Skipped(pub String);
 
 /// A test and its name.
 pub type Test = (&'static str, fn() -> Result<()>);
 
-/// Set this variable to make a machine without namespaces a skip and not a failure.
+/// Set this variable to make a machine without namespaces a skip and not a failure, and to allow
+/// skipped tests in CI.
 const MAY_SKIP: &str = "UPLINK_LAB_MAY_SKIP";
 
 /// Runs the tests that the command line asks for, in private namespaces.
@@ -39,7 +46,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Err(e) = enter_private() {
-        let may_skip = env::var_os(MAY_SKIP).is_some();
+        let may_skip = is_set(MAY_SKIP);
         say(&format!(
             "{}: {e:#}",
             if may_skip { "skipped" } else { "cannot run" }
@@ -50,11 +57,16 @@ pub fn run(tests: &[Test]) -> ExitCode {
             ExitCode::FAILURE
         };
     }
-    let mut failed = 0;
+    let (mut failed, mut skipped) = (0, 0);
     for (name, test) in &wanted {
         let start = Instant::now();
         let verdict = match catch_unwind(AssertUnwindSafe(test)) {
             Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(e)) if is_skip(&e) && may_skip() => {
+                skipped += 1;
+                say(&format!("test {name} ... skipped: {e:#}"));
+                continue;
+            }
             Ok(Err(e)) => format!("FAILED\n  {e:#}"),
             Err(_) => "FAILED (panicked, see above)".to_owned(),
         };
@@ -65,14 +77,32 @@ pub fn run(tests: &[Test]) -> ExitCode {
         ));
     }
     say(&format!(
-        "{} passed, {failed} failed",
-        wanted.len() - failed
+        "{} passed, {failed} failed{}",
+        wanted.len() - failed - skipped,
+        if skipped > 0 {
+            format!(", {skipped} skipped")
+        } else {
+            String::new()
+        }
     ));
     if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn is_skip(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|c| c.is::<Skipped>() || c.is::<Missing>())
+}
+
+fn may_skip() -> bool {
+    is_set(MAY_SKIP) || !is_set("CI")
+}
+
+fn is_set(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|v| !v.is_empty())
 }
 
 /// A test's output that nobody reads is no reason to fail.

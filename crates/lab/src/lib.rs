@@ -8,21 +8,25 @@
 //! A program starts with [`enter_private`] in its `main`; a test binary with [`harness::run`].
 
 pub mod addresses;
+mod cgroup;
 pub mod demo;
 pub mod faults;
 pub mod harness;
+mod lan;
 pub mod mounts;
 pub mod netns;
 pub mod plumbing;
 pub mod process;
+pub mod programs;
 pub mod router;
 pub mod topology;
 pub mod traffic;
 
 pub use addresses::Isp;
+pub use cgroup::ControlGroup;
 pub use faults::{Broken, Fault};
 pub use mounts::MountView;
 pub use netns::{Netns, enter_private};
 pub use process::{Output, Process};
 pub use router::{Places, RouterDaemon, find_program};
-pub use topology::{FAMILIES, Lab, LabSpec};
+pub use topology::{FAMILIES, Ipv6, Lab, LabSpec};

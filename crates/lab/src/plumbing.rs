@@ -35,7 +35,9 @@ mod kind {
 
 /// Attributes of links (`IFLA_…`).
 mod link {
+    pub(super) const ADDRESS: u16 = 1;
     pub(super) const NAME: u16 = 3;
+    pub(super) const MASTER: u16 = 10;
     pub(super) const OPERSTATE: u16 = 16;
     pub(super) const OPERSTATE_UP: u8 = 6;
     pub(super) const INFO: u16 = 18;
@@ -68,6 +70,8 @@ pub struct LabRoute {
     pub protocol: u8,
 }
 
+/// `RTPROT_RA`: from a router advertisement.
+pub const ADVERTISED: u8 = 9;
 /// `RTPROT_STATIC`.
 pub const STATIC: u8 = 4;
 /// `RTPROT_DHCP`.
@@ -193,6 +197,79 @@ impl Plumber {
             );
             thread::sleep(Duration::from_micros(100));
         }
+    }
+
+    /// Gives an interface an Ethernet address.
+    ///
+    /// # Errors
+    /// When there is none of that name, or its kind has none to give.
+    pub fn set_mac(&mut self, name: &str, mac: [u8; 6]) -> Result<()> {
+        let index = self.index(name)?;
+        let message = Message::new(kind::NEW_LINK, 0, &unchanged(index)).attr(link::ADDRESS, &mac);
+        let what = format!("give {}:{name} an Ethernet address", self.place);
+        self.one(message, &what)
+    }
+
+    /// Makes a bridge and switches it on.
+    ///
+    /// # Errors
+    /// When the name is taken, or this kernel has no bridges.
+    pub fn add_bridge(&mut self, name: &str) -> Result<()> {
+        let message = Message::new(
+            kind::NEW_LINK,
+            flags::CREATE | flags::EXCL,
+            &interface(0, true),
+        )
+        .str(link::NAME, name)
+        .nest(link::INFO, |info| put(info, link::INFO_KIND, b"bridge"));
+        let what = format!("make the bridge {}:{name}", self.place);
+        self.one(message, &what)
+    }
+
+    /// Makes an interface a port of a bridge.
+    ///
+    /// # Errors
+    /// When there is no such interface or bridge.
+    pub fn join_bridge(&mut self, name: &str, bridge: &str) -> Result<()> {
+        let (index, bridge) = (self.index(name)?, self.index(bridge)?);
+        let message = Message::new(kind::NEW_LINK, 0, &unchanged(index)).u32(link::MASTER, bridge);
+        let what = format!("make {}:{name} a port", self.place);
+        self.one(message, &what)
+    }
+
+    /// Makes every address of a network one of the namespace's own (`ip route add local`).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn own_network(&mut self, network: IpNet) -> Result<()> {
+        const LOCAL_TABLE: u8 = 255;
+        const LOCAL_TYPE: u8 = 2;
+        let index = self.index("lo")?;
+        let family = Family::of_net(network).number();
+        let scope = match network {
+            IpNet::V4(_) => 254, // of this host
+            IpNet::V6(_) => 0,
+        };
+        let length = network.prefix_len();
+        let fixed = [
+            family,
+            length,
+            0,
+            0,
+            LOCAL_TABLE,
+            STATIC,
+            scope,
+            LOCAL_TYPE,
+            0,
+            0,
+            0,
+            0,
+        ];
+        let message = Message::new(kind::NEW_ROUTE, flags::CREATE | flags::REPLACE, &fixed)
+            .attr(1, &octets(network.network()))
+            .u32(4, index);
+        let what = format!("own {network} in {}", self.place);
+        self.one(message, &what)
     }
 
     /// Removes an interface, with its peer when it is one end of a cable.
@@ -362,6 +439,13 @@ fn interface(index: u32, up: bool) -> [u8; 16] {
     fixed[4..8].copy_from_slice(&index.to_ne_bytes());
     fixed[8..12].copy_from_slice(&(if up { link::UP } else { 0 }).to_ne_bytes());
     fixed[12..16].copy_from_slice(&link::UP.to_ne_bytes());
+    fixed
+}
+
+/// `struct ifinfomsg`, leaving up or down as it is.
+fn unchanged(index: u32) -> [u8; 16] {
+    let mut fixed = [0; 16];
+    fixed[4..8].copy_from_slice(&index.to_ne_bytes());
     fixed
 }
 

@@ -1,4 +1,4 @@
-//! The network of a laboratory: a LAN host, a router, providers, an internet.
+//! The network of a laboratory: a LAN, a router, providers, an internet.
 //!
 //! [`Lab::build`] makes it and leaves the router as a machine is after boot: every line has its
 //! address and its default route, as a DHCP client leaves them, and nothing is forwarded. Whatever
@@ -18,10 +18,11 @@ use tempfile::TempDir;
 use uplinkd_model::Family;
 
 use crate::{
-    addresses::{self, CLIENT_ADDRESSES, Isp, SERVERS_MAX},
+    addresses::{self, Isp, LINK_LOCAL_GATEWAY, SERVERS_MAX},
+    lan::{HOSTS_MAX, Lan},
     mounts::MountView,
     netns::Netns,
-    plumbing::{DHCP, LabRoute, Plug, Plumber, STATIC, connect},
+    plumbing::{ADVERTISED, DHCP, LabRoute, Plug, Plumber, STATIC, connect},
 };
 
 /// Both families, in the order in which things are set up.
@@ -57,12 +58,12 @@ const ROUTER: [(&str, &str); 4] = [
     ("net.ipv4.conf.default.rp_filter", "2"),
 ];
 
-/// Number of the router's LAN interface; those of the lines follow from 101.
+/// Number of the router's first line; further ones follow.
 ///
 /// They are given, not left to the kernel, because a veth whose peer has the same number in its own
 /// namespace gets its loss of carrier reported up to a second late: the kernel takes it for a device
 /// that stands on nothing else and does not hurry (`linkwatch_urgent_event`).
-const LAN_INDEX: u32 = 100;
+const LINE_INDEX: u32 = 101;
 
 /// What to build.
 #[derive(Clone, Debug)]
@@ -71,9 +72,28 @@ pub struct LabSpec {
     pub uplinks: usize,
     /// How many addresses in the internet, beside the well-known ones.
     pub servers: usize,
+    /// How IPv6 comes over the lines.
+    pub ipv6: Ipv6,
+    /// How many hosts there are in the LAN beside the first, from 0 to 9. With any, all of them
+    /// are ports of a switch, each with an Ethernet address of its own.
+    pub hosts: u8,
+    /// Whether there is a second network behind the router, `guest0`, with a host in it.
+    pub guests: bool,
     /// Whether the providers drop packets from sources that are not theirs (BCP 38), as real ones
     /// do. A router that lets a connection slip to another line without NAT is then noticed.
     pub source_validation: bool,
+}
+
+/// How IPv6 comes over the lines, as the router sees it after boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// An address, and the default route of a router advertisement: by `fe80::1`, on every line.
+    #[default]
+    Advertised,
+    /// An address, and a default route by a global address, as an administrator sets it.
+    Static,
+    /// None. The providers would route it.
+    Absent,
 }
 
 impl Default for LabSpec {
@@ -81,6 +101,9 @@ impl Default for LabSpec {
         Self {
             uplinks: 2,
             servers: 50,
+            ipv6: Ipv6::default(),
+            hosts: 0,
+            guests: false,
             source_validation: true,
         }
     }
@@ -91,6 +114,7 @@ impl Default for LabSpec {
 pub struct Lab {
     spec: LabSpec,
     client: Netns,
+    lan: Lan,
     router: Netns,
     isps: Vec<Netns>,
     internet: Netns,
@@ -117,6 +141,11 @@ impl Lab {
             "a laboratory has at most {SERVERS_MAX} servers, not {}",
             spec.servers
         );
+        ensure!(
+            spec.hosts <= HOSTS_MAX,
+            "a laboratory has at most {HOSTS_MAX} further hosts, not {}",
+            spec.hosts
+        );
         let mounts = Arc::new(MountView::new()?);
         let netns = |name: &str| -> Result<Netns> {
             let netns = Netns::new(name)?.with_mounts(Arc::clone(&mounts));
@@ -129,51 +158,23 @@ impl Lab {
             .collect::<Result<_>>()?;
         let lab = Self {
             client: netns("client")?,
+            lan: Lan::make(&spec, netns)?,
             router: netns("router")?,
             isps,
             internet: netns("internet")?,
             folder: folder()?,
-            next_index: AtomicU32::new(LAN_INDEX + 1),
+            next_index: AtomicU32::new(LINE_INDEX),
             mounts,
             spec,
         };
         lab.router.set_sysctls(&ROUTER)?;
-        lab.build_lan()?;
+        lab.lan.build(&lab.router, &lab.client)?;
         lab.build_internet()?;
         for isp in lab.isps() {
             lab.build_isp(isp)
                 .with_context(|| format!("cannot build {isp}"))?;
         }
         Ok(lab)
-    }
-
-    fn build_lan(&self) -> Result<()> {
-        connect(
-            Plug {
-                netns: &self.router,
-                name: "lan0",
-                index: LAN_INDEX,
-            },
-            Plug {
-                netns: &self.client,
-                name: "eth0",
-                index: 0,
-            },
-        )?;
-        Plumber::new(&self.router)?.add_addresses("lan0", &FAMILIES.map(addresses::lan_router))?;
-        let mut client = Plumber::new(&self.client)?;
-        let addresses: Vec<_> = FAMILIES
-            .into_iter()
-            .flat_map(|f| (0..CLIENT_ADDRESSES).map(move |n| addresses::client(f, n)))
-            .collect();
-        client.add_addresses("eth0", &addresses)?;
-        let defaults = FAMILIES.map(|f| LabRoute {
-            destination: f.default_route(),
-            gateway: addresses::lan_router(f).addr(),
-            metric: None,
-            protocol: STATIC,
-        });
-        client.add_routes("eth0", &defaults)
     }
 
     fn build_internet(&self) -> Result<()> {
@@ -250,35 +251,63 @@ impl Lab {
             },
         )?;
         Plumber::new(self.isp(isp))?.add_addresses("cust", &FAMILIES.map(|f| isp.gateway(f)))?;
-        self.delegate(isp)?;
-        self.lease(isp)
+        self.provide(isp)?;
+        self.lease(isp, &FAMILIES)
     }
 
-    /// The provider's route to the prefix that it delegates. It goes when its end of the line does.
-    pub(crate) fn delegate(&self, isp: Isp) -> Result<()> {
+    /// What a provider has on a line and loses whenever its end goes down: the address that its
+    /// advertisements come from, and the route to the prefix that it delegates.
+    pub(crate) fn provide(&self, isp: Isp) -> Result<()> {
         let route = LabRoute {
             destination: isp.delegated().into(),
             gateway: isp.router(Family::V6).addr(),
             metric: None,
             protocol: STATIC,
         };
-        Plumber::new(self.isp(isp))?.add_routes("cust", &[route])
+        let mut provider = Plumber::new(self.isp(isp))?;
+        // A line that flapped may have it already.
+        provider.remove_addresses("cust", &[addresses::link_local_gateway()])?;
+        provider.add_addresses("cust", &[addresses::link_local_gateway()])?;
+        provider.add_routes("cust", &[route])
     }
 
-    /// The router gets its addresses and its default routes on a line.
-    pub(crate) fn lease(&self, isp: Isp) -> Result<()> {
+    /// The router gets its addresses and its default routes on a line, as far as they exist here.
+    pub(crate) fn lease(&self, isp: Isp, families: &[Family]) -> Result<()> {
+        let (addresses, routes) = self.leased(isp, families);
         let mut router = Plumber::new(&self.router)?;
         let name = isp.interface();
-        router.add_addresses(&name, &FAMILIES.map(|f| isp.router(f)))?;
-        router.add_routes(&name, &default_routes(isp))
+        router.add_addresses(&name, &addresses)?;
+        router.add_routes(&name, &routes)
     }
 
     /// The router loses them again.
-    pub(crate) fn revoke(&self, isp: Isp) -> Result<()> {
+    pub(crate) fn revoke(&self, isp: Isp, families: &[Family]) -> Result<()> {
+        let (addresses, routes) = self.leased(isp, families);
         let mut router = Plumber::new(&self.router)?;
         let name = isp.interface();
-        router.remove_routes(&name, &default_routes(isp))?;
-        router.remove_addresses(&name, &FAMILIES.map(|f| isp.router(f)))
+        router.remove_routes(&name, &routes)?;
+        router.remove_addresses(&name, &addresses)
+    }
+
+    /// What a DHCP client and the kernel's own IPv6 leave on a line: later lines are liked less.
+    fn leased(&self, isp: Isp, families: &[Family]) -> (Vec<IpNet>, Vec<LabRoute>) {
+        let gateway = |family| match (family, self.spec.ipv6) {
+            (Family::V4, _) => Some((isp.gateway(family).addr(), DHCP)),
+            (Family::V6, Ipv6::Advertised) => Some((LINK_LOCAL_GATEWAY, ADVERTISED)),
+            (Family::V6, Ipv6::Static) => Some((isp.gateway(family).addr(), STATIC)),
+            (Family::V6, Ipv6::Absent) => None,
+        };
+        let ways = families.iter().filter_map(|f| Some((*f, gateway(*f)?)));
+        ways.map(|(family, (gateway, protocol))| {
+            let route = LabRoute {
+                destination: family.default_route(),
+                gateway,
+                metric: Some(100 * u32::from(isp.number())),
+                protocol,
+            };
+            (isp.router(family), route)
+        })
+        .unzip()
     }
 
     /// What was asked for.
@@ -289,6 +318,22 @@ impl Lab {
     /// The host in the LAN.
     pub fn client(&self) -> &Netns {
         &self.client
+    }
+
+    /// A host in the LAN: number 0 is [`Self::client`].
+    ///
+    /// # Panics
+    /// When this laboratory has no such host.
+    pub fn host(&self, number: u8) -> &Netns {
+        match number.checked_sub(1) {
+            None => &self.client,
+            Some(further) => &self.lan.hosts[usize::from(further)],
+        }
+    }
+
+    /// The host in the guests' network, where there is one.
+    pub fn guest(&self) -> Option<&Netns> {
+        self.lan.guest.as_ref()
     }
 
     /// The router.
@@ -322,6 +367,27 @@ impl Lab {
             .collect()
     }
 
+    /// Makes every address in the numbered servers' networks exist, and every TCP and UDP port of
+    /// every server lead to [`PORT`](crate::traffic::PORT), except 53.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn answer_everywhere(&self) -> Result<()> {
+        let mut internet = Plumber::new(&self.internet)?;
+        for family in FAMILIES {
+            internet.own_network(addresses::servers_network(family))?;
+        }
+        // Servers answer from addresses that are only routed to them.
+        self.internet
+            .set_sysctls(&[("net.ipv6.ip_nonlocal_bind", "1")])?;
+        let port = crate::traffic::PORT;
+        self.internet.nft(&format!(
+            "table inet every_port {{ chain pre {{ type nat hook prerouting priority dstnat; \
+             iifname \"isp*\" fib daddr type local meta l4proto {{ tcp, udp }} \
+             th dport != {{ 53, {port} }} redirect to :{port}; }}; }}\n"
+        ))
+    }
+
     /// The files as programs in here see them.
     pub fn mounts(&self) -> &MountView {
         &self.mounts
@@ -331,16 +397,6 @@ impl Lab {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
-}
-
-/// What a DHCP client and its IPv6 brother leave in `main`: later lines are liked less.
-fn default_routes(isp: Isp) -> [LabRoute; 2] {
-    FAMILIES.map(|f| LabRoute {
-        destination: f.default_route(),
-        gateway: isp.gateway(f).addr(),
-        metric: Some(100 * u32::from(isp.number())),
-        protocol: DHCP,
-    })
 }
 
 fn source_validation(isp: Isp) -> String {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Slot, UplinkName},
+    net::Family,
+    policy::{Failback, Outlet, Policy, Sticky},
     probe::ProbeSpec,
     reserve::Reserve,
 };
@@ -20,6 +22,11 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// The groups; the first is `default` and serves what no policy takes.
     pub groups: Vec<Group>,
+    /// The policies, in the order of the file.
+    pub policies: Vec<Policy>,
+    /// Where traffic can be led: the default group's outlet first (code 0), then those that policies
+    /// use, each once.
+    pub outlets: Vec<Outlet>,
     /// The numbers and names that we claim in the kernel.
     pub reserve: Reserve,
 }
@@ -40,11 +47,33 @@ pub struct Uplink {
     pub slot: Slot,
     /// The interface's name.
     pub interface: String,
-    /// Where its gateway comes from (IPv4).
+    /// How IPv4 leaves by it; none: not routed by us.
+    pub ipv4: Option<Access>,
+    /// How IPv6 leaves by it; none: not routed by us.
+    pub ipv6: Option<Access>,
+}
+
+impl Uplink {
+    /// How a family leaves by it.
+    pub fn access(&self, family: Family) -> Option<&Access> {
+        match family {
+            Family::V4 => self.ipv4.as_ref(),
+            Family::V6 => self.ipv6.as_ref(),
+        }
+    }
+}
+
+/// One family of an uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The file speaks of this family, so that its absence is a failure. Otherwise it is used where
+    /// the interface has it, and not missed where not.
+    pub expected: bool,
+    /// Where its gateway comes from.
     pub gateway: Gateway,
-    /// What becomes of source addresses (IPv4).
+    /// What becomes of source addresses.
     pub nat: Nat,
-    /// How it is watched.
+    /// How it is watched: targets of this family only.
     pub probe: ProbeSpec,
 }
 
@@ -59,7 +88,7 @@ pub enum Gateway {
 }
 
 /// What becomes of the source address of connections that leave by an uplink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Nat {
     /// Replaced by the uplink's own address.
@@ -77,6 +106,10 @@ pub struct Group {
     pub name: String,
     /// Preference levels, best first; a later one serves only while no member of an earlier one is live.
     pub tiers: Vec<Vec<Member>>,
+    /// When it returns to a better tier.
+    pub failback: Failback,
+    /// What keeps to the uplink that it was given first.
+    pub sticky: Option<Sticky>,
 }
 
 /// An uplink's place in a tier.

@@ -138,8 +138,9 @@ pub enum RouteVia {
         /// The gateway.
         gateway: Option<IpAddr>,
     },
-    /// Refused with an ICMP message.
-    Unreachable,
+    /// Refused with an ICMP message that says that somebody does not want it (`prohibit`), which
+    /// programs take as final.
+    Prohibit,
     /// Something we never make (multipath without objects, blackhole, …).
     Other,
 }
@@ -198,8 +199,8 @@ impl Rule {
 pub enum RuleAction {
     /// Ask a table.
     Lookup(TableId),
-    /// Refuse with an ICMP message.
-    Unreachable,
+    /// Refuse with an ICMP message that says that somebody does not want it.
+    Prohibit,
     /// Something we never make (goto, blackhole, …).
     Other,
 }
@@ -209,8 +210,8 @@ pub enum RuleAction {
 pub enum NftState {
     /// There is none.
     Absent,
-    /// Exactly this.
-    Holds(NftTable),
+    /// A table with this [`NftTable::fingerprint`].
+    Holds(u64),
     /// A table of our name whose content is not what we would have put there.
     Altered {
         /// What is different, for the log.
@@ -242,6 +243,9 @@ pub struct Observed {
     pub sysctls: BTreeMap<String, String>,
     /// What our file of table names says; empty where there is none.
     pub table_names: BTreeMap<TableId, String>,
+    /// The control groups that were asked for and exist, with the number (inode) that the kernel
+    /// knows them by.
+    pub cgroups: BTreeMap<String, u64>,
 }
 
 impl Observed {

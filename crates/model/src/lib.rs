@@ -5,6 +5,8 @@
 //! clock, a file or a socket. Start with [`intent::Config`] (what the user asked for),
 //! [`kernel_state`] (what the kernel has) and [`plan`] (how to get from one to the other).
 
+pub mod classify;
+pub mod connection;
 pub mod health;
 pub mod ids;
 pub mod intent;
@@ -13,14 +15,18 @@ pub mod net;
 pub mod nft;
 pub mod notice;
 pub mod plan;
+pub mod policy;
 pub mod probe;
 pub mod reserve;
 
+pub use classify::Classifier;
+pub use connection::Connection;
 pub use health::{Health, Reason};
 pub use ids::{Mark, NexthopId, Proto, RulePriority, Slot, TableId, UplinkName};
-pub use intent::{Config, Gateway, Group, Member, Nat, Uplink};
+pub use intent::{Access, Config, Gateway, Group, Member, Nat, Uplink};
 pub use kernel_state::{Desired, Link, Nexthop, NexthopKind, Observed, Route, RouteVia, Rule};
 pub use net::Family;
 pub use plan::{Outcome, Plan, PlannedStep, Step};
+pub use policy::{Outlet, OutletKind, Policy};
 pub use probe::{ProbeSpec, Target};
 pub use reserve::Reserve;

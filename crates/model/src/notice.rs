@@ -55,6 +55,8 @@ pub enum Notice {
     GatewayChanged {
         /// Which uplink.
         uplink: UplinkName,
+        /// Which family of it.
+        family: Family,
         /// The new gateway, in words.
         gateway: String,
     },
@@ -176,8 +178,12 @@ impl fmt::Display for Notice {
                     "no uplink is up ({family}); keeping {kept}, the last good choice"
                 )
             }
-            Self::GatewayChanged { uplink, gateway } => {
-                write!(f, "uplink {uplink} has gateway {gateway}")
+            Self::GatewayChanged {
+                uplink,
+                family,
+                gateway,
+            } => {
+                write!(f, "uplink {uplink} ({family}) has gateway {gateway}")
             }
             Self::Applied { steps, cause } => write!(f, "{steps} step(s) applied: {cause}"),
             Self::Drift { found } => write!(

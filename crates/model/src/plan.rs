@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    connection::Tuple,
     ids::{Mark, NexthopId, Proto, TableId},
     kernel_state::{Nexthop, NexthopKind, Route, RouteVia, Rule, RuleAction},
+    net::Family,
     nft::NftTable,
 };
 
@@ -46,8 +48,35 @@ pub enum Step {
     },
     /// Tell `ip` the names of our tables; an empty map removes the file.
     NameTables(BTreeMap<TableId, String>),
-    /// Take the connections with this mark out of connection tracking, both families.
-    FlushConnections(Mark),
+    /// Take the connections of a family with this mark out of connection tracking.
+    FlushConnections {
+        /// Which mark.
+        mark: Mark,
+        /// Which family; none: both.
+        family: Option<Family>,
+    },
+    /// The same for connections whose uplink still works, so that they move to another one. Answers
+    /// that are on their way to untranslated sources, such as the router itself, are kept out for a
+    /// moment: the first of them would begin a connection of its own, inbound by the uplink that is
+    /// to be left, and hold the flow there.
+    MoveConnections {
+        /// Which mark.
+        mark: Mark,
+        /// Which family.
+        family: Family,
+    },
+    /// Take these connections out of connection tracking, each by its original direction, and keep
+    /// answers to untranslated ones out for a moment, as above.
+    DeleteConnections(Vec<Tuple>),
+    /// Forget which sources keep to an uplink.
+    ForgetSticky {
+        /// The name of our nft table.
+        table: String,
+        /// The outlet's code.
+        outlet: u16,
+        /// The uplinks' slots.
+        slots: Vec<u16>,
+    },
 }
 
 impl Step {
@@ -59,7 +88,10 @@ impl Step {
             | Self::DeleteRoute(_)
             | Self::DeleteRule(_)
             | Self::DeleteNft { .. }
-            | Self::FlushConnections(_) => true,
+            | Self::FlushConnections { .. }
+            | Self::MoveConnections { .. }
+            | Self::DeleteConnections(_)
+            | Self::ForgetSticky { .. } => true,
             Self::SetSysctl { .. }
             | Self::AddNexthop(_)
             | Self::ReplaceNexthop(_)
@@ -117,7 +149,41 @@ impl fmt::Display for Step {
                 }
                 write!(f, "' > {}", names_file())
             }
-            Self::FlushConnections(mark) => write!(f, "conntrack -D -m {mark}"),
+            Self::MoveConnections { mark, family } => {
+                let family = match family {
+                    Family::V4 => "ipv4",
+                    Family::V6 => "ipv6",
+                };
+                write!(f, "conntrack -D -f {family} -m {mark}")
+            }
+            Self::FlushConnections { mark, family } => {
+                f.write_str("conntrack -D")?;
+                match family {
+                    Some(Family::V4) => f.write_str(" -f ipv4")?,
+                    Some(Family::V6) => f.write_str(" -f ipv6")?,
+                    None => {}
+                }
+                write!(f, " -m {mark}")
+            }
+            Self::DeleteConnections(tuples) => match tuples.as_slice() {
+                [one] => write!(f, "conntrack -D {one}"),
+                many => write!(f, "conntrack -D # {} connections, one by one", many.len()),
+            },
+            Self::ForgetSticky {
+                table,
+                outlet,
+                slots,
+            } => {
+                for (n, slot) in slots.iter().enumerate() {
+                    let and = if n == 0 { "" } else { "; " };
+                    write!(
+                        f,
+                        "{and}nft flush set inet {table} sticky4_{outlet}_{slot}; \
+                         nft flush set inet {table} sticky6_{outlet}_{slot}"
+                    )?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -162,8 +228,8 @@ struct RouteWords<'a>(&'a Route);
 impl fmt::Display for RouteWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let route = self.0;
-        if route.via == RouteVia::Unreachable {
-            f.write_str("unreachable ")?;
+        if route.via == RouteVia::Prohibit {
+            f.write_str("prohibit ")?;
         }
         if route.destination.prefix_len() == 0 {
             f.write_str("default")?;
@@ -180,7 +246,7 @@ impl fmt::Display for RouteWords<'_> {
                 device,
                 gateway: None,
             } => write!(f, " dev {device}")?,
-            RouteVia::Unreachable | RouteVia::Other => {}
+            RouteVia::Prohibit | RouteVia::Other => {}
         }
         if let Some(source) = route.source {
             write!(f, " src {source}")?;
@@ -233,7 +299,7 @@ impl fmt::Display for Rule {
         match self.action {
             RuleAction::Lookup(TableId::MAIN) => f.write_str(" lookup main")?,
             RuleAction::Lookup(table) => write!(f, " lookup {table}")?,
-            RuleAction::Unreachable => f.write_str(" unreachable")?,
+            RuleAction::Prohibit => f.write_str(" prohibit")?,
             RuleAction::Other => f.write_str(" (an action we never make)")?,
         }
         if let Some(length) = self.suppress_prefix_length {

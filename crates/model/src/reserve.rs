@@ -9,6 +9,7 @@ use crate::{
     ids::{Mark, NexthopId, Proto, RulePriority, Slot, TableId},
     kernel_state::{Nexthop, Route, Rule},
     net::Family,
+    nft::MarkFields,
 };
 
 /// What we claim. Every number is derived from one of these fields, nowhere else.
@@ -27,6 +28,9 @@ pub struct Reserve {
     pub nexthop_ids: u32,
     /// The bits of packet and connection marks that are ours: one contiguous run, 4 bits or more.
     pub mark_mask: u32,
+    /// How many of these bits number the uplinks, from the low end. The next one says that a
+    /// connection came in by its uplink, and the rest number the outlets that policies lead to.
+    pub mark_uplink_bits: u32,
     /// The name of our nft table (family inet).
     pub nft_table: String,
 }
@@ -42,14 +46,16 @@ impl Default for Reserve {
             rule_priority_last: 32000,
             nexthop_ids: 177_000_000,
             mark_mask: 0xff00_0000,
+            mark_uplink_bits: Self::uplink_bits_by_default(0xff00_0000),
             nft_table: "uplinkd".to_owned(),
         }
     }
 }
 
 impl Reserve {
-    /// How many table numbers we claim: 4,096 services, 4,096 paths, the rest for groups.
-    pub const TABLES: u32 = 0x10000;
+    /// How many table numbers we claim: 4,096 services, 4,096 paths, 8,192 outlets. From the default
+    /// first one they end well before 51820, which wg-quick takes for its table.
+    pub const TABLES: u32 = 0x4000;
     /// How many rule priorities we claim, at each of the two places.
     pub const PRIORITIES: u32 = 100;
     /// How many nexthop ids we claim.
@@ -71,9 +77,10 @@ impl Reserve {
         TableId(self.tables + Self::SLOTS + u32::from(slot.0))
     }
 
-    /// The table of a group, by its index in the configuration.
-    pub fn table_group(&self, group: usize) -> TableId {
-        TableId(self.tables + 2 * Self::SLOTS + u32::try_from(group).unwrap_or(u32::MAX / 2))
+    /// The table of an outlet, by its code.
+    pub fn table_outlet(&self, code: u16) -> TableId {
+        // Codes end at `outlet_max`; the remainder only keeps a wrong one inside our range.
+        TableId(self.tables + 2 * Self::SLOTS + u32::from(code) % (Self::TABLES - 2 * Self::SLOTS))
     }
 
     /// The nexthop that carries an uplink's share of new connections; gone while it is out of service.
@@ -104,52 +111,73 @@ impl Reserve {
         }
     }
 
-    /// How many bits of the mark number the uplinks.
-    fn mark_uplink_bits(&self) -> u32 {
-        self.mark_mask.count_ones() / 2
+    /// How many bits number the uplinks where the file does not say: 3 of 8 (7 uplinks, 15 outlets),
+    /// 7 of 16 (127 and 255), at least 2.
+    pub fn uplink_bits_by_default(mark_mask: u32) -> u32 {
+        (mark_mask.count_ones().saturating_sub(1) / 2).max(2)
     }
 
-    /// The bits that number the uplink.
-    fn mark_uplink_mask(&self) -> u32 {
+    /// Which bits of the mark are for what.
+    pub fn marks(&self) -> MarkFields {
         let low = self.mark_mask.trailing_zeros();
-        ((1_u32 << self.mark_uplink_bits()) - 1) << low
+        let uplink = ((1_u32 << self.mark_uplink_bits) - 1) << low;
+        let inbound = 1 << (low + self.mark_uplink_bits);
+        MarkFields {
+            uplink,
+            inbound,
+            outlet: self.mark_mask & !(uplink | inbound),
+        }
     }
 
-    /// The bit that says that the connection came in by its uplink.
-    fn mark_inbound_bit(&self) -> u32 {
-        1 << (self.mark_mask.trailing_zeros() + self.mark_uplink_bits())
-    }
-
-    /// The bits that pin a connection: uplink and direction. The bits above them are kept for groups.
-    pub fn mark_pin_mask(&self) -> u32 {
-        self.mark_uplink_mask() | self.mark_inbound_bit()
-    }
-
-    /// The mark of connections that left by an uplink.
+    /// The mark of connections that left by an uplink, whatever led them there.
     pub fn mark_out(&self, slot: Slot) -> Mark {
+        let marks = self.marks();
         Mark::new(
-            u32::from(slot.0) << self.mark_mask.trailing_zeros(),
-            self.mark_pin_mask(),
+            u32::from(slot.0) << marks.uplink.trailing_zeros(),
+            marks.uplink | marks.inbound,
         )
     }
 
     /// The mark of connections that came in by an uplink.
     pub fn mark_in(&self, slot: Slot) -> Mark {
-        Mark::new(
-            self.mark_out(slot).value | self.mark_inbound_bit(),
-            self.mark_pin_mask(),
-        )
+        let out = self.mark_out(slot);
+        Mark::new(out.value | self.marks().inbound, out.mask)
     }
 
     /// The mark of all connections of an uplink, whichever way they began.
     pub fn mark_all(&self, slot: Slot) -> Mark {
-        Mark::new(self.mark_out(slot).value, self.mark_uplink_mask())
+        Mark::new(self.mark_out(slot).value, self.marks().uplink)
     }
 
-    /// The highest slot that the mark has room for: 15 with the default mask.
+    /// The mark of packets that policies lead to an outlet, by code.
+    pub fn mark_outlet(&self, code: u16) -> Mark {
+        let outlet = self.marks().outlet;
+        Mark::new(
+            u32::from(code)
+                .checked_shl(outlet.trailing_zeros())
+                .unwrap_or(0),
+            outlet,
+        )
+    }
+
+    /// The mark of connections that an outlet led out by an uplink.
+    pub fn mark_outlet_by(&self, code: u16, slot: Slot) -> Mark {
+        let value = self.mark_outlet(code).value | self.mark_out(slot).value;
+        Mark::new(value, self.marks().all())
+    }
+
+    /// The highest slot that the mark has room for: 7 with the default mask.
     pub fn slot_max(&self) -> u16 {
-        let by_mark = (1_u32 << self.mark_uplink_bits()) - 1;
+        let by_mark = (1_u32 << self.mark_uplink_bits) - 1;
         u16::try_from(by_mark.min(Self::SLOTS - 1)).unwrap_or(u16::MAX)
+    }
+
+    /// The highest code of an outlet that the mark and our tables have room for: 15 with the default
+    /// mask.
+    pub fn outlet_max(&self) -> u16 {
+        let by_mark = (1_u32 << self.marks().outlet.count_ones()) - 1;
+        let by_tables = Self::TABLES - 2 * Self::SLOTS - 1;
+        u16::try_from(by_mark.min(by_tables)).unwrap_or(u16::MAX)
     }
 
     /// Whether a mark mask is usable: one run of at least four bits.
@@ -202,8 +230,16 @@ mod tests {
         for mask in [0xff00_0000, 0x0000_00f0, 0x00ff_f000, 0xffff_ffff] {
             let reserve = Reserve {
                 mark_mask: mask,
+                mark_uplink_bits: Reserve::uplink_bits_by_default(mask),
                 ..Reserve::default()
             };
+            let MarkFields {
+                uplink,
+                inbound,
+                outlet,
+            } = reserve.marks();
+            assert_eq!(uplink | inbound | outlet, mask);
+            assert_eq!(uplink & inbound | uplink & outlet | inbound & outlet, 0);
             let mut seen = std::collections::BTreeSet::new();
             for slot in (1..=reserve.slot_max().min(300)).map(Slot) {
                 for mark in [reserve.mark_out(slot), reserve.mark_in(slot)] {
@@ -215,7 +251,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(Reserve::default().slot_max(), 15);
+        assert_eq!(Reserve::default().slot_max(), 7);
+        assert_eq!(Reserve::default().outlet_max(), 15);
     }
 
     #[test]
@@ -232,8 +269,8 @@ mod tests {
     fn ranges_of_tables_and_nexthops_do_not_meet() {
         let reserve = Reserve::default();
         assert!(reserve.table_service(Slot(4095)) < reserve.table_path(Slot(0)));
-        assert!(reserve.table_path(Slot(4095)) < reserve.table_group(0));
-        assert!(reserve.has_table(reserve.table_group(50_000)));
+        assert!(reserve.table_path(Slot(4095)) < reserve.table_outlet(0));
+        assert!(reserve.has_table(reserve.table_outlet(50_000)));
         assert!(
             reserve.nexthop_group(Family::V4, 100_000) < reserve.nexthop_last_resort(Family::V6)
         );

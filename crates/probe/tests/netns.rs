@@ -192,6 +192,51 @@ fn the_mark_decides_about_the_routing_table() {
 }
 
 #[test]
+fn a_link_local_gateway_is_asked_on_the_device_that_the_socket_is_bound_to() {
+    with_far_side(|far| async move {
+        // The same link-local address behind both wires, as providers' routers like to have it.
+        far.wire_more("near2", "far2");
+        ip("addr add 2001:db8:9::1/64 dev near nodad");
+        far.run("ip addr add 2001:db8:9::2/64 dev far nodad");
+        for device in ["near", "near2"] {
+            ip(&format!("addr add fe80::2/64 dev {device} nodad"));
+        }
+        far.run("ip addr add fe80::1/64 dev far nodad");
+        far.run("ip addr add fe80::1/64 dev far2 nodad");
+        for range in [PING_FOR_NOBODY, PING_FOR_US] {
+            allow_ping_sockets(range);
+            let mut prober = Prober::new();
+            prober.send(probe(1, "near", "fe80::1")).unwrap();
+            prober.send(probe(2, "near", "2001:db8:9::2")).unwrap();
+            assert_eq!(collect(&mut prober, 2).await, [1, 2], "range {range}");
+            prober.send(probe(3, "near2", "fe80::1")).unwrap();
+            assert_eq!(collect(&mut prober, 1).await, [3], "range {range}");
+
+            // One of them goes mute: its answers must not come from the other.
+            far.run("ip addr del fe80::1/64 dev far2");
+            let mut prober = Prober::new();
+            let _ = prober.send(probe(4, "near2", "fe80::1"));
+            assert!(silence(&mut prober).await.is_empty(), "range {range}");
+            prober.send(probe(5, "near", "fe80::1")).unwrap();
+            assert_eq!(collect(&mut prober, 1).await, [5], "range {range}");
+            far.run("ip addr add fe80::1/64 dev far2 nodad");
+        }
+    });
+}
+
+#[test]
+fn without_an_ipv6_route_the_refusal_is_told_and_ipv4_goes_on() {
+    with_far_side(|_far| async move {
+        ip("-6 addr flush dev near");
+        let mut prober = Prober::new();
+        let refused = prober.send(probe(1, "near", "2001:db8::1")).unwrap_err();
+        assert!(matches!(refused, SendError::Send { .. }), "{refused}");
+        prober.send(probe(2, "near", "10.9.0.2")).unwrap();
+        assert_eq!(collect(&mut prober, 1).await, [2]);
+    });
+}
+
+#[test]
 fn sockets_of_uplinks_that_are_gone_are_closed() {
     in_netns(|| async {
         allow_ping_sockets(PING_FOR_NOBODY);
@@ -345,6 +390,16 @@ impl FarSide {
         ip("link set near up");
         self.run("ip addr add 10.9.0.2/24 dev far");
         self.run("ip link set far up");
+    }
+
+    /// Lays another wire, without addresses.
+    fn wire_more(&self, near: &str, far: &str) {
+        ip(&format!(
+            "link add {near} type veth peer name {far} netns {}",
+            self.path
+        ));
+        ip(&format!("link set {near} up"));
+        self.run(&format!("ip link set {far} up"));
     }
 
     /// Runs a command over there.

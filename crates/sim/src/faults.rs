@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use uplinkd_core::Time;
+use uplinkd_model::Family;
 
-/// Something that happens to the router or to the world. Numbers are indices of uplinks.
+/// Something that happens to the router or to the world. Numbers are indices of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The cable goes out or in.
@@ -18,7 +19,7 @@ pub enum Fault {
     /// So many percent of packets are lost.
     Loss(usize, u8),
     /// A host answers nobody, or everybody again.
-    Host(u8, bool),
+    Host(Family, u8, bool),
     /// The provider's address goes or comes back.
     Address(usize, bool),
     /// The provider hands out another address of the same network.
@@ -49,8 +50,12 @@ pub enum Fault {
     CrashAfterSteps(u8),
     /// The daemon dies now, and is started again.
     Crash,
-    /// The file is read again with other tiers and weights.
-    Reload,
+    /// The file is read again: other policies, or with true other groups as well.
+    Reload(bool),
+    /// The wall clock is set so many minutes ahead.
+    Clock(u16),
+    /// Somebody wants an outlet, by number, to return to its best tier.
+    FailBack(u8),
 }
 
 /// A rival's deed. The number picks the object.
@@ -110,7 +115,7 @@ pub fn flavour(luck: &mut fastrand::Rng) -> Flavour {
         rivals: some(40),
         hostile: some(40),
         crashes: some(40),
-        reloads: some(20),
+        reloads: some(40),
     }
 }
 
@@ -139,6 +144,14 @@ pub fn draw(
         if luck.bool() {
             other_fault(luck, flavour, at, &mut faults);
         }
+        match luck.u8(0..8) {
+            0 => {
+                let later = at + span(luck);
+                faults.push((later, Fault::FailBack(luck.u8(..))));
+            }
+            1 => faults.push((at, Fault::Clock(luck.u16(0..6)))),
+            _ => {}
+        }
     }
     faults
 }
@@ -163,7 +176,11 @@ fn line_fault(luck: &mut fastrand::Rng, lines: usize, at: Time, into: &mut Vec<(
         8 => (Fault::Loss(line, luck.u8(5..100)), Fault::Loss(line, 0)),
         9 => {
             let host = luck.u8(1..=3);
-            (Fault::Host(host, false), Fault::Host(host, true))
+            let family = if luck.bool() { Family::V4 } else { Family::V6 };
+            (
+                Fault::Host(family, host, false),
+                Fault::Host(family, host, true),
+            )
         }
         10 => (Fault::Address(line, false), Fault::Address(line, true)),
         11 => (Fault::Renumber(line), Fault::GatewayMoves(line)),
@@ -224,8 +241,8 @@ fn other_fault(
         };
         into.push((at, fault));
     }
-    if flavour.reloads && luck.u8(0..3) == 0 {
-        into.push((at, Fault::Reload));
+    if flavour.reloads && luck.bool() {
+        into.push((at, Fault::Reload(luck.bool())));
     }
 }
 

@@ -6,9 +6,11 @@
 //! Start with [`Kernel::execute`] (in `execute.rs`) and the events of `links.rs`.
 
 mod change;
+mod connection;
 pub(crate) mod execute;
 mod links;
 mod lookup;
+mod memory;
 pub(crate) mod observe;
 
 use std::collections::BTreeMap;
@@ -16,12 +18,14 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use uplinkd_core::event::HintKind;
 use uplinkd_model::{
-    Link, Nexthop, NexthopId, Reserve, Route, Rule, TableId, ids::RulePriority,
-    kernel_state::NftState, nft::NftTable,
+    Family, Link, Nexthop, NexthopId, Reserve, Route, Rule, TableId, ids::RulePriority,
+    nft::NftTable,
 };
 
+pub use connection::{Connection, Direction, Talk, client, server};
 pub use execute::errno;
-pub use lookup::{Answer, Packet, Way};
+pub use lookup::{Answer, Fate, Packet, Way};
+pub use memory::StickyMemory;
 
 /// What a socket subscribed to the kernel's notifications would read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,33 +52,16 @@ pub struct Quirks {
     pub address_takes_routes_of_all_tables: bool,
 }
 
-/// Which way a connection began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the LAN, forwarded.
-    Lan,
-    /// From the router itself.
-    Own,
-    /// From outside, in by an uplink.
-    Inbound,
-}
-
-/// A tracked connection.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// Counts up from 1; its packets' hash.
-    pub id: u32,
-    /// The index of the uplink that it began on, in the configuration.
-    pub uplink: usize,
-    /// That uplink's interface.
-    pub device: String,
-    /// Its connection mark.
-    pub mark: u32,
-    /// Which way it began.
-    pub direction: Direction,
-    /// Its packets leave by another uplink than its address belongs to: it stalls until it is
-    /// released, or its uplink is back.
-    pub astray: bool,
+/// Our nft table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Nft {
+    /// There is none.
+    #[default]
+    Absent,
+    /// As we put it.
+    Holds(NftTable),
+    /// Changed by somebody else.
+    Altered,
 }
 
 type RouteKey = (TableId, IpNet, u32);
@@ -86,7 +73,9 @@ pub struct Kernel {
     routes: BTreeMap<RouteKey, Route>,
     rules: Vec<Rule>,
     nexthops: BTreeMap<NexthopId, Nexthop>,
-    nft: NftState,
+    nft: Nft,
+    /// What our nft table remembers by itself.
+    pub sticky: StickyMemory,
     sysctls: BTreeMap<String, String>,
     table_names: BTreeMap<TableId, String>,
     /// Tracked connections.
@@ -109,7 +98,8 @@ impl Kernel {
             routes: BTreeMap::new(),
             rules: Vec::new(),
             nexthops: BTreeMap::new(),
-            nft: NftState::Absent,
+            nft: Nft::Absent,
+            sticky: StickyMemory::default(),
             sysctls: BTreeMap::new(),
             table_names: BTreeMap::new(),
             connections: Vec::new(),
@@ -121,10 +111,12 @@ impl Kernel {
             by_us: false,
             trespass: None,
         };
+        let proto = uplinkd_model::Proto(2);
         for (priority, table) in [(0, 255), (32766, TableId::MAIN.0), (32767, 253)] {
-            let proto = uplinkd_model::Proto(2);
-            let family = uplinkd_model::Family::V4;
-            kernel.put_rule(Rule::lookup(family, priority, TableId(table), proto));
+            kernel.put_rule(Rule::lookup(Family::V4, priority, TableId(table), proto));
+        }
+        for (priority, table) in [(0, 255), (32766, TableId::MAIN.0)] {
+            kernel.put_rule(Rule::lookup(Family::V6, priority, TableId(table), proto));
         }
         for (path, value) in [
             ("net/ipv4/ip_forward", "0"),
@@ -132,6 +124,8 @@ impl Kernel {
             ("net/ipv4/nexthop_compat_mode", "1"),
             ("net/ipv4/conf/all/src_valid_mark", "0"),
             ("net/ipv4/conf/all/rp_filter", "1"),
+            ("net/ipv6/conf/all/forwarding", "0"),
+            ("net/ipv6/fib_multipath_hash_policy", "0"),
         ] {
             kernel.sysctls.insert(path.to_owned(), value.to_owned());
         }
@@ -181,8 +175,8 @@ impl Kernel {
     /// Our nft table, where it is as we put it.
     pub fn nft(&self) -> Option<&NftTable> {
         match &self.nft {
-            NftState::Holds(table) => Some(table),
-            NftState::Absent | NftState::Altered { .. } => None,
+            Nft::Holds(table) => Some(table),
+            Nft::Absent | Nft::Altered => None,
         }
     }
 
@@ -195,7 +189,7 @@ impl Kernel {
         found.extend(routes.map(|r| format!("route {r}")));
         let nexthops = self.nexthops.values().filter(|n| self.is_our_nexthop(n));
         found.extend(nexthops.map(|n| format!("nexthop {n}")));
-        if self.nft != NftState::Absent {
+        if self.nft != Nft::Absent {
             found.push("the nft table".to_owned());
         }
         if !self.table_names.is_empty() {

@@ -1,66 +1,83 @@
 //! What must be true once everything has been quiet for long enough, worked out from the world
 //! itself, without history and without a line of the core.
 
-use std::collections::BTreeSet;
+mod layout;
+mod remains;
 
-use uplinkd_model::{
-    Config, Gateway, Group, Health, NexthopId, NexthopKind, RouteVia, TableId, Target,
-    kernel_state::RuleAction,
-};
+use uplinkd_model::{Gateway, Health, Target, Uplink};
+
+pub use layout::{Layout, LayoutKind, layouts};
+pub use remains::leftovers;
 
 use crate::{kernel::Kernel, net::Net};
 
-/// What one uplink must have come to.
+/// What one line must have come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// Its health.
     pub health: Health,
     /// Its link could carry traffic, whatever lies behind it.
     pub usable: bool,
+    /// The interface has no address of the family, and nobody said that it should.
+    pub may_be_absent: bool,
 }
 
-/// The uplinks' health: up where the link is usable and enough of the targets that decide would
+/// The lines' health: up where the link is usable and enough of the targets that decide would
 /// answer, else down.
-pub fn expected(config: &Config, kernel: &Kernel, net: &Net) -> Vec<Expected> {
-    let one = |(index, uplink): (usize, &uplinkd_model::Uplink)| {
-        let line = &net.lines[index];
-        let link = kernel.link(&uplink.interface);
-        let usable = link.is_some_and(|l| l.admin_up && l.carrier && !l.addresses.is_empty());
-        let mut asked: Vec<_> = uplink
-            .probe
-            .targets
-            .iter()
-            .filter_map(|t| match t {
-                Target::Icmp(address) => Some(*address),
-                Target::Gateway => None,
-            })
-            .collect();
-        if asked.is_empty() && uplink.probe.targets.contains(&Target::Gateway) {
-            asked.extend(line.gateway);
-        }
-        let is_provided = link.is_some_and(|l| l.addresses.contains(&line.address));
-        let gateway_fits = match uplink.gateway {
-            Gateway::Auto => true,
-            Gateway::Address(gateway) => line.gateway == Some(gateway),
-        };
-        let answers = asked
-            .iter()
-            .filter(|a| is_provided && gateway_fits && net.would_answer(index, **a))
-            .count();
-        let enough = asked.is_empty() || answers >= uplink.probe.quorum.min(asked.len());
-        Expected {
-            health: if usable && enough {
-                Health::Up
-            } else {
-                Health::Down
-            },
-            usable,
-        }
-    };
-    config.uplinks.iter().enumerate().map(one).collect()
+pub fn expected(uplinks: &[Uplink], kernel: &Kernel, net: &Net) -> Vec<Expected> {
+    let all = 0..net.lines.len();
+    all.map(|line| expected_of(line, uplinks, kernel, net))
+        .collect()
 }
 
-/// Whether these are the right uplinks in service: all that are up; with none, some that are usable.
+fn expected_of(index: usize, uplinks: &[Uplink], kernel: &Kernel, net: &Net) -> Expected {
+    let line = &net.lines[index];
+    let link = kernel.link(&line.interface);
+    let has_address = link.is_some_and(|l| l.addresses_of(line.family).next().is_some());
+    let usable = has_address && link.is_some_and(|l| l.admin_up && l.carrier);
+    let access = uplinks[line.uplink].access(line.family);
+    let Some(access) = access.filter(|_| line.routed) else {
+        return Expected {
+            health: Health::Unknown,
+            usable: false,
+            may_be_absent: true,
+        };
+    };
+    let mut asked: Vec<_> = access
+        .probe
+        .targets
+        .iter()
+        .filter_map(|t| match t {
+            Target::Icmp(address) => Some(*address),
+            Target::Gateway => None,
+        })
+        .collect();
+    if asked.is_empty() && access.probe.targets.contains(&Target::Gateway) {
+        asked.extend(line.gateway);
+    }
+    let is_provided = link.is_some_and(|l| l.addresses.contains(&line.address));
+    let gateway_fits = match access.gateway {
+        Gateway::Auto => true,
+        Gateway::Address(gateway) => line.gateway == Some(gateway),
+    };
+    let answers = asked
+        .iter()
+        .filter(|a| is_provided && gateway_fits && net.would_answer(index, **a))
+        .count();
+    let enough = asked.is_empty() || answers >= access.probe.quorum.min(asked.len());
+    Expected {
+        health: if usable && enough {
+            Health::Up
+        } else {
+            Health::Down
+        },
+        usable,
+        may_be_absent: !has_address && !access.expected,
+    }
+}
+
+/// Whether these are the right lines of a family in service: all that are up; with none, some that
+/// are usable.
 ///
 /// # Errors
 /// Says what is wrong.
@@ -79,84 +96,11 @@ pub fn judge_service(
     }
     let none_usable = expected.iter().all(|e| !e.usable);
     let none_serves = serves.iter().all(|s| !s);
+    if expected.iter().all(|e| e.may_be_absent) && none_serves {
+        return Ok(());
+    }
     if !last_resort || pairs().any(|(e, s)| s && !e.usable) || none_usable != none_serves {
         return Err(format!("as last resort: {serves:?}, expected {expected:?}"));
     }
     Ok(())
-}
-
-/// The ways of a group's new connections: members in service of the best tier that has any; with
-/// none, every usable uplink.
-pub fn ways(
-    config: &Config,
-    group: &Group,
-    expected: &[Expected],
-    serves: &[bool],
-) -> Vec<(usize, u16)> {
-    let index = |name| config.uplinks.iter().position(|u| &u.name == name);
-    for tier in &group.tiers {
-        let members = tier
-            .iter()
-            .filter_map(|m| Some((index(&m.uplink)?, m.weight)));
-        let mut ways: Vec<_> = members.filter(|(u, _)| serves[*u]).collect();
-        if !ways.is_empty() {
-            ways.sort_unstable();
-            return ways;
-        }
-    }
-    let weight = |uplink: usize| {
-        let members = config
-            .groups
-            .iter()
-            .take(1)
-            .flat_map(|g| g.tiers.iter().flatten());
-        let mut own = members.filter(|m| index(&m.uplink) == Some(uplink));
-        own.next().map_or(1, |m| m.weight)
-    };
-    let usable = (0..expected.len()).filter(|u| expected[*u].usable);
-    usable.map(|u| (u, weight(u))).collect()
-}
-
-/// What of ours leads nowhere or is there twice.
-pub fn leftovers(config: &Config, kernel: &Kernel) -> Vec<String> {
-    let reserve = &config.reserve;
-    let uplinks = config.uplinks.iter().map(|u| u.slot);
-    let mut tables: BTreeSet<TableId> = uplinks
-        .flat_map(|s| [reserve.table_service(s), reserve.table_path(s)])
-        .collect();
-    tables.extend((0..config.groups.len()).map(|n| reserve.table_group(n)));
-    let mut found = Vec::new();
-    let routes = || kernel.routes().filter(|r| kernel.is_our_route(r));
-    found.extend(
-        routes()
-            .filter(|r| !tables.contains(&r.table))
-            .map(|r| format!("route {r}")),
-    );
-    tables.insert(TableId::MAIN);
-    let mut seen = BTreeSet::new();
-    for rule in kernel.rules().iter().filter(|r| kernel.is_our_rule(r)) {
-        let leads = matches!(rule.action, RuleAction::Lookup(table) if tables.contains(&table));
-        if !leads || !seen.insert(rule) {
-            found.push(format!("rule {rule}"));
-        }
-    }
-    let members = kernel.nexthops().values().filter_map(|n| match &n.kind {
-        NexthopKind::Group(members) => Some(members.iter().map(|(id, _)| *id)),
-        NexthopKind::Single { .. } | NexthopKind::Other => None,
-    });
-    let mut used: BTreeSet<NexthopId> = members.flatten().collect();
-    used.extend(routes().filter_map(|r| match r.via {
-        RouteVia::Nexthop(id) => Some(id),
-        RouteVia::Device { .. } | RouteVia::Unreachable | RouteVia::Other => None,
-    }));
-    let nexthops = kernel
-        .nexthops()
-        .values()
-        .filter(|n| kernel.is_our_nexthop(n));
-    found.extend(
-        nexthops
-            .filter(|n| !used.contains(&n.id))
-            .map(|n| format!("nexthop {n}")),
-    );
-    found
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use uplinkd_core::{Event, Time, event::HintKind, reconcile};
-use uplinkd_model::{Outcome, Step};
+use uplinkd_model::{Family, Outcome, Step};
 
 pub use crate::world::Report;
 use crate::{
@@ -105,12 +105,14 @@ fn history(world: &mut World) -> Result<Report, String> {
         };
         world.agenda.note(at, Happening::Fault(fault));
     }
-    (0..lines).for_each(|u| world.set_default(u, true));
+    (0..lines).for_each(|l| world.set_default(l, true));
     if world.scenario.squatted {
         world.excuse_for_ever();
     }
     world.agenda.note(Time::default(), Happening::Start);
     world.agenda.note(Time::default(), Happening::Connect);
+    let first_minute = Time(Duration::from_millis(world.luck.u64(0..60_000)));
+    world.agenda.note(first_minute, Happening::Minute);
     world.run_until(trouble + Duration::from_secs(3))?;
 
     world.calm_down();
@@ -126,7 +128,8 @@ fn history(world: &mut World) -> Result<Report, String> {
         settle(world)?;
         stay_settled(world)?;
         // With nothing up a restart may keep fewer for last resort, as they are found dead in turn.
-        if world.luck.u8(0..3) == 0 && !world.said.last_resort {
+        let is_last_resort = world.said.last_resort.v4 || world.said.last_resort.v6;
+        if world.luck.u8(0..3) == 0 && !is_last_resort {
             start_again(world)?;
         }
     }
@@ -137,67 +140,73 @@ fn history(world: &mut World) -> Result<Report, String> {
 
 fn introduce(world: &mut World) {
     let config = world.scenario.config.clone();
-    for (n, uplink) in config.uplinks.iter().enumerate() {
-        let probe = &uplink.probe;
+    for (n, line) in world.net.lines.clone().into_iter().enumerate() {
+        let uplink = &config.uplinks[line.uplink];
+        let Some(access) = uplink.access(line.family) else {
+            continue;
+        };
+        let probe = &access.probe;
         world.say(|| {
             format!(
-                "uplink {n}: {} slot {} on {}, gateway {:?}; targets {:?}, quorum {}, every {:?} within {:?}, fall {}, rise {}",
-                uplink.name, uplink.slot, uplink.interface, uplink.gateway,
+                "line {n}: {} ({}) slot {} on {}, there {}, expected {}, gateway {:?}; targets {:?}, quorum {}, every {:?} within {:?}, fall {}, rise {}",
+                uplink.name, line.family, uplink.slot, uplink.interface, line.provided,
+                access.expected, access.gateway,
                 probe.targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 probe.quorum, probe.interval, probe.timeout, probe.fall, probe.rise
             )
         });
     }
-    for (n, group) in config.groups.iter().enumerate() {
-        let tier = |t: &Vec<uplinkd_model::Member>| {
-            t.iter()
-                .map(|m| format!("{}({})", m.uplink, m.weight))
-                .collect::<Vec<_>>()
-                .join("+")
-        };
-        let tiers: Vec<_> = group.tiers.iter().map(tier).collect();
-        world.say(|| format!("group {n}: {} = {}", group.name, tiers.join(", then ")));
-    }
+    world.say_file();
 }
 
 /// Ends the trouble; each line stays broken in its way, or works.
 fn heal(world: &mut World) {
     world.net.dead_hosts.clear();
-    if world.luck.u8(0..4) == 0 {
-        world.net.dead_hosts.insert(scenario::host(1));
+    match world.luck.u8(0..6) {
+        0 => drop(world.net.dead_hosts.insert(scenario::host(Family::V4, 1))),
+        1 => drop(world.net.dead_hosts.insert(scenario::host(Family::V6, 1))),
+        _ => {}
     }
-    for line in 0..world.net.lines.len() {
-        let name = world.net.lines[line].interface.clone();
-        let broken = world.luck.u8(0..16);
-        if world.kernel.link(&name).is_none() && broken != 0 {
-            world.kernel.add_link(&name);
+    let mut states = vec![0; world.net.lines.len()];
+    for (index, state) in states.iter_mut().enumerate() {
+        *state = world.luck.u8(0..16);
+        let line = world.net.lines[index].clone();
+        let name = &line.interface;
+        if world.kernel.link(name).is_none() {
+            world.kernel.add_link(name);
         }
-        let address = world.net.lines[line].address;
-        world.kernel.set_admin(&name, true);
-        world.kernel.set_carrier(&name, true);
-        world.kernel.add_address(&name, address);
-        world.set_default(line, true);
-        world.net.lines[line].gateway_alive = true;
-        world.net.lines[line].upstream_alive = true;
-        world.net.lines[line].loss = 0;
+        world.kernel.set_admin(name, true);
+        world.kernel.set_carrier(name, true);
+        if line.provided {
+            world.kernel.add_address(name, line.address);
+        }
+        world.set_default(index, true);
+        let line = &mut world.net.lines[index];
+        (line.gateway_alive, line.upstream_alive, line.loss) = (true, true, 0);
+    }
+    for (index, broken) in states.into_iter().enumerate() {
+        let (name, address) = {
+            let line = &world.net.lines[index];
+            (line.interface.clone(), line.address)
+        };
         match broken {
             0 => world.kernel.remove_link(&name),
             1 => world.kernel.set_carrier(&name, false),
             2 => world.kernel.set_admin(&name, false),
             3 => world.kernel.remove_address(&name, address),
-            4 => world.net.lines[line].gateway_alive = false,
-            5 => world.net.lines[line].upstream_alive = false,
+            4 => world.net.lines[index].gateway_alive = false,
+            5 => world.net.lines[index].upstream_alive = false,
             _ => {}
         }
-        world.say(|| format!("quiet: uplink {line} ends in state {broken} (6 and more: well)"));
-        world.line_struck(line);
+        world.say(|| format!("quiet: line {index} ends in state {broken} (6 and more: well)"));
     }
+    (0..world.net.lines.len()).for_each(|l| world.line_struck(l));
 }
 
 fn settle(world: &mut World) -> Result<(), String> {
     // What fell silent with the last fault must have had the time to be found out.
-    let specs = world.scenario.config.uplinks.iter().map(|u| &u.probe);
-    let longest = specs.map(|s| s.interval * (s.fall + 1) + s.timeout).max();
+    let lines = 0..world.net.lines.len();
+    let longest = lines.map(|l| world.time_to_fall(l)).max();
     let first = world.now() + longest.unwrap_or_default() + Duration::from_millis(500);
     world.run_until(first)?;
     let end = world.now() + SETTLE_MAX;
@@ -226,15 +235,28 @@ fn stay_settled(world: &mut World) -> Result<(), String> {
     }
     let end = world.now() + Duration::from_secs(2);
     world.run_until(end)?;
+    if failback_is_near(world, Duration::from_secs(3)) {
+        settle(world)?;
+    }
     judge(world).map_err(|what| format!("settled, and then: {what}"))?;
+    let failbacks = world.report.failbacks;
     let plans = world.report.plans;
     world.feed(Event::Hint { what })?;
     let end = world.now() + Duration::from_secs(1);
     world.run_until(end)?;
-    if world.report.plans != plans {
+    if world.report.plans != plans && world.report.failbacks == failbacks {
         return Err("a second reconcile was not empty".to_owned());
     }
+    if world.report.failbacks != failbacks {
+        return settle(world);
+    }
     judge(world).map_err(|what| format!("settled, and after a look: {what}"))
+}
+
+/// Whether some outlet goes back to a better tier by itself about now.
+fn failback_is_near(world: &World, span: Duration) -> bool {
+    let at = world.next_failback();
+    at.is_some_and(|at| at < world.now() + span)
 }
 
 /// A restart over a settled kernel changes nothing in it.
@@ -242,8 +264,12 @@ fn start_again(world: &mut World) -> Result<(), String> {
     world.die();
     world.note_in(Duration::from_millis(100), Happening::Start);
     let (before, version) = (world.fingerprint(), world.kernel.version());
+    let (failbacks, absent) = (world.report.failbacks, world.said.absent.clone());
     settle(world)?;
-    if world.kernel.version() != version {
+    // What was there once is missed when it is gone, but not by the next daemon.
+    let forgets = world.said.absent != absent;
+    let is_equal = world.kernel.version() == version || world.report.failbacks != failbacks;
+    if !is_equal && !forgets {
         return Err(format!(
             "a restart changed the kernel: {:?} became {:?}",
             before,

@@ -1,18 +1,24 @@
 //! A random router: its configuration, its kernel with other people's objects in it, its lines.
 
-use std::{net::IpAddr, time::Duration};
+pub mod file;
 
-use ipnet::{IpNet, Ipv4Net};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use uplinkd_model::{
-    Config, Family, Gateway, Group, Mark, Member, Nat, Nexthop, NexthopId, NexthopKind, ProbeSpec,
-    Proto, Reserve, Route, RouteVia, Rule, Slot, TableId, Target, Uplink, UplinkName,
-    kernel_state::Device,
+    Access, Config, Family, Gateway, Mark, Nat, Nexthop, NexthopId, NexthopKind, ProbeSpec, Proto,
+    Reserve, Route, RouteVia, Rule, Slot, TableId, Target, Uplink, UplinkName,
+    kernel_state::Device, policy::MINUTES_PER_WEEK,
 };
 
 use crate::{
-    kernel::{Kernel, Quirks},
+    kernel::{Kernel, Quirks, Talk},
     net::{Line, Net},
 };
+use file::Codes;
 
 /// The LAN's interface.
 pub const LAN: &str = "lan0";
@@ -26,20 +32,42 @@ pub const PROTO_STATIC: Proto = Proto(4);
 pub struct Scenario {
     /// What the user asked for.
     pub config: Config,
+    /// All uplinks that the file ever has.
+    pub uplinks: Vec<Uplink>,
     /// How long one part of a look takes at most, in milliseconds.
     pub look_ms_max: u64,
     /// How long a step takes at most, in microseconds; nft steps take twenty times as long.
     pub step_us_max: u64,
     /// The shell reports what the daemon's own steps cause as well.
     pub echo: bool,
+    /// The local minute of the week at the beginning.
+    pub minute: u16,
+    /// Codes of outlets by name.
+    pub codes: Codes,
     /// A stranger sits in one of our own places, so that the wish cannot be had.
     pub squatted: bool,
 }
 
+/// Both families.
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// The mark and the table of a full tunnel that somebody else keeps.
+pub const TUNNEL: (Mark, TableId) = (
+    Mark {
+        value: 0x9,
+        mask: 0xff,
+    },
+    TableId(101),
+);
+
 /// Draws a scenario with its kernel and its lines.
 pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
-    let lines = lines(luck);
-    let config = config(luck, &lines);
+    let (mut config, lines) = router(luck);
+    let minute = match luck.u8(0..4) {
+        0 => MINUTES_PER_WEEK - 1,
+        _ => luck.u16(0..MINUTES_PER_WEEK),
+    };
+    let mut codes = Codes::new();
+    file::draw(luck, &mut config, &mut codes, minute);
     let quirks = Quirks {
         address_takes_routes_of_all_tables: luck.bool(),
     };
@@ -47,9 +75,14 @@ pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
     kernel.add_link("lo");
     kernel.add_link(LAN);
     kernel.add_address(LAN, net("192.168.77.1/24"));
+    kernel.add_address(LAN, net("2001:db8:77::1/64"));
     for line in &lines {
-        kernel.add_link(&line.interface);
-        kernel.add_address(&line.interface, line.address);
+        if kernel.link(&line.interface).is_none() {
+            kernel.add_link(&line.interface);
+        }
+        if line.provided {
+            kernel.add_address(&line.interface, line.address);
+        }
     }
     let squatted = luck.u8(0..100) < 3;
     strangers(&mut kernel, &config.reserve);
@@ -58,10 +91,13 @@ pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
     }
     let slow = luck.u8(0..10) == 0;
     let scenario = Scenario {
+        uplinks: config.uplinks.clone(),
         config,
         look_ms_max: if slow { 60 } else { luck.u64(1..6) },
         step_us_max: luck.u64(50..2_000),
         echo: luck.bool(),
+        minute,
+        codes,
         squatted,
     };
     let net = Net {
@@ -71,73 +107,151 @@ pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
     (scenario, kernel, net)
 }
 
-fn lines(luck: &mut fastrand::Rng) -> Vec<Line> {
-    let count = luck.u8(2..=5);
-    let line = |n: u8, point_to_point: bool| Line {
-        interface: format!("wan{n}"),
-        address: address(n, 2),
-        gateway: (!point_to_point).then_some(IpAddr::from([10, n, 0, 1])),
-        gateway_alive: true,
-        upstream_alive: true,
-        loss: 0,
-    };
-    (1..=count).map(|n| line(n, luck.u8(0..8) == 0)).collect()
-}
-
-/// An address of the n-th line's network.
-pub fn address(line: u8, host: u8) -> IpNet {
-    let address = std::net::Ipv4Addr::new(10, line, 0, host);
-    IpNet::V4(Ipv4Net::new_assert(address, 24))
-}
-
-fn net(text: &str) -> IpNet {
-    text.parse().unwrap_or_default()
-}
-
-/// A host beyond all lines.
-pub fn host(n: u8) -> IpAddr {
-    IpAddr::from([198, 18, 0, n])
-}
-
-fn config(luck: &mut fastrand::Rng, lines: &[Line]) -> Config {
-    let mut slots: Vec<u16> = (1..=15).collect();
+/// Draws the uplinks and what lies behind them.
+fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
+    let mut slots: Vec<u16> = (1..=Reserve::default().slot_max()).collect();
     luck.shuffle(&mut slots);
-    let uplinks: Vec<_> = lines
-        .iter()
-        .zip(slots)
-        .zip(1_u8..)
-        .filter_map(|((line, slot), n)| {
-            let fixed = luck.u8(0..6) == 0;
-            let gateway = line.gateway.filter(|_| fixed);
-            Some(Uplink {
-                name: UplinkName::new(&format!("isp{n}")).ok()?,
-                slot: Slot(slot),
-                interface: line.interface.clone(),
-                gateway: gateway.map_or(Gateway::Auto, Gateway::Address),
-                nat: Nat::Masquerade,
-                probe: probe_spec(luck),
-            })
-        })
-        .collect();
-    let groups = groups(luck, &uplinks);
-    Config {
+    let has_only_v4 = luck.u8(0..10) < 3;
+    let (mut uplinks, mut lines) = (Vec::new(), Vec::new());
+    for (index, slot) in slots.into_iter().take(luck.usize(2..=5)).enumerate() {
+        // Which families the file allows, and of these, whether the provider has IPv6.
+        let (v4, v6, has_v6) = match luck.u8(0..10) {
+            _ if has_only_v4 => (true, false, false),
+            0..=2 => (true, false, false),
+            3..=7 => (true, true, true),
+            8 => (false, true, true),
+            _ => (true, true, false),
+        };
+        let Ok(name) = UplinkName::new(&format!("isp{}", index + 1)) else {
+            continue;
+        };
+        let mut access = |family, provided| {
+            let line = line(luck, (index, &name), family, provided);
+            let access = access(luck, &line);
+            lines.push(line);
+            access
+        };
+        let (ipv4, ipv6) = (
+            v4.then(|| access(Family::V4, true)),
+            v6.then(|| access(Family::V6, has_v6)),
+        );
+        uplinks.push(Uplink {
+            name,
+            slot: Slot(slot),
+            interface: interface(index),
+            ipv4,
+            ipv6,
+        });
+    }
+    let config = Config {
         lan: if luck.bool() {
             vec![LAN.into()]
         } else {
             vec![]
         },
         uplinks,
-        groups,
+        groups: Vec::new(),
+        policies: Vec::new(),
+        outlets: Vec::new(),
         reserve: Reserve::default(),
+    };
+    (config, lines)
+}
+
+fn interface(uplink: usize) -> String {
+    format!("wan{}", uplink + 1)
+}
+
+fn line(
+    luck: &mut fastrand::Rng,
+    (uplink, name): (usize, &UplinkName),
+    family: Family,
+    provided: bool,
+) -> Line {
+    let gateway = match family {
+        Family::V4 => address(uplink, family, 1).addr(),
+        // Every provider's router is called the same.
+        Family::V6 if luck.u8(0..4) > 0 => link_local(1),
+        Family::V6 => address(uplink, family, 1).addr(),
+    };
+    let is_point_to_point = luck.u8(0..8) == 0;
+    Line {
+        uplink,
+        name: name.clone(),
+        routed: true,
+        family,
+        interface: interface(uplink),
+        provided,
+        address: address(uplink, family, 2),
+        gateway: (!is_point_to_point).then_some(gateway),
+        gateway_alive: true,
+        upstream_alive: true,
+        loss: 0,
     }
 }
 
-fn probe_spec(luck: &mut fastrand::Rng) -> ProbeSpec {
+fn access(luck: &mut fastrand::Rng, line: &Line) -> Access {
+    let is_fixed = luck.u8(0..6) == 0;
+    let gateway = line.gateway.filter(|_| is_fixed);
+    Access {
+        expected: if line.provided {
+            luck.bool()
+        } else {
+            luck.u8(0..3) == 0
+        },
+        gateway: gateway.map_or(Gateway::Auto, Gateway::Address),
+        nat: Nat::Masquerade,
+        probe: probe_spec(luck, line.family),
+    }
+}
+
+/// An address of an uplink's network.
+pub fn address(uplink: usize, family: Family, host: u8) -> IpNet {
+    let number = u8::try_from(uplink + 1).unwrap_or(u8::MAX);
+    match family {
+        Family::V4 => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, number, 0, host), 24)),
+        Family::V6 => {
+            let (number, host) = (u16::from(number), u16::from(host));
+            let address = Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, host);
+            IpNet::V6(Ipv6Net::new_assert(address, 64))
+        }
+    }
+}
+
+/// An address that is good on one link only.
+pub fn link_local(host: u8) -> IpAddr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host.into()).into()
+}
+
+/// Somebody talks with somebody about something.
+pub fn talk(luck: &mut fastrand::Rng, family: Family) -> Talk {
+    Talk {
+        family,
+        client: luck.u8(20..23),
+        server: luck.u8(80..83),
+        protocol: luck.choice([6, 17]).unwrap_or(6),
+        port: luck.choice([80, 443, 5060]).unwrap_or(80),
+    }
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap_or_default()
+}
+
+/// A host beyond all lines, which is probed.
+pub fn host(family: Family, n: u8) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([198, 18, 0, n]),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, n.into()).into(),
+    }
+}
+
+fn probe_spec(luck: &mut fastrand::Rng, family: Family) -> ProbeSpec {
     let mut targets = Vec::new();
     if luck.bool() {
         targets.push(Target::Gateway);
     }
-    targets.extend((1..=luck.u8(0..=3)).map(|n| Target::Icmp(host(n))));
+    targets.extend((1..=luck.u8(0..=3)).map(|n| Target::Icmp(host(family, n))));
     let interval = luck.choice([200, 300, 500, 1000]).unwrap_or(500);
     let mut spec = ProbeSpec {
         targets,
@@ -149,32 +263,6 @@ fn probe_spec(luck: &mut fastrand::Rng) -> ProbeSpec {
     };
     spec.quorum = luck.usize(1..=spec.deciding().max(1));
     spec
-}
-
-/// One to three groups of one to three tiers; `default` has every uplink.
-pub fn groups(luck: &mut fastrand::Rng, uplinks: &[Uplink]) -> Vec<Group> {
-    let group = |name: String, uplinks: Vec<&Uplink>, luck: &mut fastrand::Rng| {
-        let count = luck.usize(1..=3);
-        let mut tiers: Vec<Vec<Member>> = vec![Vec::new(); count];
-        for uplink in uplinks {
-            let member = Member {
-                uplink: uplink.name.clone(),
-                weight: luck.choice([1, 2, 3, 256]).unwrap_or(1),
-            };
-            tiers[luck.usize(0..count)].push(member);
-        }
-        tiers.retain(|t| !t.is_empty());
-        Group { name, tiers }
-    };
-    let mut groups = vec![group(Group::DEFAULT.into(), uplinks.iter().collect(), luck)];
-    for n in 1..luck.usize(1..=3) {
-        let mut some: Vec<_> = uplinks.iter().filter(|_| luck.bool()).collect();
-        if some.is_empty() {
-            some.extend(uplinks.first());
-        }
-        groups.push(group(format!("g{n}"), some, luck));
-    }
-    groups
 }
 
 /// Other people's objects: ordinary ones, and the near misses one priority, table, id or protocol
@@ -200,6 +288,25 @@ fn strangers(kernel: &mut Kernel, reserve: &Reserve) {
         kernel.put_rule(Rule { mark, ..lookup });
         let v6 = Rule::lookup(Family::V6, priority, TableId(100), proto);
         kernel.put_rule(Rule { mark, ..v6 });
+    }
+    // Software that gives no priority gets one just before `main`.
+    for family in FAMILIES {
+        let late = Rule::lookup(family, 32_700, TUNNEL.1, theirs);
+        kernel.put_rule(Rule {
+            mark: Some(TUNNEL.0),
+            ..late
+        });
+        kernel.put_route(Route {
+            table: TUNNEL.1,
+            destination: family.default_route(),
+            metric: 0,
+            via: RouteVia::Device {
+                device: device.clone(),
+                gateway: None,
+            },
+            source: None,
+            proto: theirs,
+        });
     }
     for (table, proto) in [
         (reserve.tables - 1, ours),
@@ -244,7 +351,8 @@ fn strangers(kernel: &mut Kernel, reserve: &Reserve) {
 
 /// A stranger's object exactly where one of ours belongs.
 fn squat(kernel: &mut Kernel, config: &Config, luck: &mut fastrand::Rng) {
-    let Some(uplink) = config.uplinks.first() else {
+    let mut uplinks = config.uplinks.iter();
+    let Some(uplink) = uplinks.find(|u| u.ipv4.is_some()) else {
         return;
     };
     let reserve = &config.reserve;

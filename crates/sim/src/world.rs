@@ -1,10 +1,15 @@
 //! One history: daemon, kernel, lines and trouble on one agenda.
 //!
 //! `shell.rs` plays the daemon's shell (looks, plans step by step, notifications), `trouble.rs` and
-//! `rivals.rs` carry out faults, `traffic.rs` makes connections, `watch.rs` holds the invariants
-//! that are checked after everything that happens, `judge.rs` those of single steps and plans.
+//! `rivals.rs` carry out faults, `traffic.rs` makes connections, `file.rs` changes the file and the
+//! wall clock. `watch.rs` holds the invariants that are checked after everything that happens,
+//! `outlets.rs` those of where each outlet leads, `failback.rs` those of which tier serves,
+//! `judge.rs` those of single steps and plans.
 
+mod failback;
+mod file;
 mod judge;
+mod outlets;
 mod rivals;
 mod shell;
 mod traffic;
@@ -13,17 +18,25 @@ mod watch;
 
 use std::time::Duration;
 
-use uplinkd_core::{Action, Controller, Event, ProbeId, Time, desired::sysctl_paths};
-use uplinkd_model::{Health, Observed};
+use uplinkd_core::{
+    Action, Controller, Event, OutletState, PerFamily, ProbeId, Time, desired::sysctl_paths,
+};
+use uplinkd_model::{Family, Health, Observed};
 
 use crate::{
     clock::Agenda,
     faults::Fault,
     kernel::{Kernel, Notification},
     net::Net,
+    reference::{Layout, layouts},
     scenario::Scenario,
 };
+use failback::Tiers;
+use file::Review;
+pub(crate) use outlets::Exit;
+use outlets::Ways;
 use shell::Shell;
+pub(crate) use traffic::{flow, led_to};
 use trouble::Trouble;
 use watch::Watch;
 
@@ -46,6 +59,12 @@ pub struct Report {
     pub connections: u64,
     /// Connections that had to move, since their uplink failed.
     pub moved: u64,
+    /// Connections that a policy refused.
+    pub refused: u64,
+    /// Times that an outlet went back to a better tier.
+    pub failbacks: u64,
+    /// Times that the file was read again.
+    pub reloads: u64,
     /// Times that the daemon died or was stopped.
     pub deaths: u64,
     /// Faults that struck.
@@ -75,6 +94,10 @@ pub(crate) enum Happening {
     SendFailed(u32, ProbeId),
     /// The daemon is started.
     Start,
+    /// The connections are listed.
+    List(u32),
+    /// A minute of the wall clock begins.
+    Minute,
     /// Somebody begins a connection.
     Connect,
     /// The socket of notifications works again, and says that some were lost.
@@ -88,16 +111,32 @@ pub(crate) struct Daemon {
     pub(crate) has_looked: bool,
 }
 
-/// What the daemon last said about its uplinks, kept beyond its death.
-#[derive(Clone, Debug, Default)]
+/// What the daemon last said about its lines and outlets, kept beyond its death.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) in_service: Vec<bool>,
     pub(crate) health: Vec<Health>,
+    pub(crate) absent: Vec<bool>,
     pub(crate) settled: bool,
     /// It was settled once.
     pub(crate) has_settled: bool,
-    pub(crate) last_resort: bool,
+    pub(crate) last_resort: PerFamily<bool>,
     pub(crate) problem: Option<String>,
+    /// What each outlet of the file does; none in a family that nobody has.
+    pub(crate) outlets: Vec<PerFamily<Option<OutletState>>>,
+}
+
+impl Said {
+    /// The tier that serves an outlet.
+    pub(crate) fn tier(&self, outlet: usize, family: Family) -> Option<usize> {
+        match self.outlets.get(outlet)?.of(family).as_ref()? {
+            OutletState::Tier { index, .. } => Some(*index),
+            OutletState::LastResort
+            | OutletState::Default
+            | OutletState::Blocked
+            | OutletState::Main => None,
+        }
+    }
 }
 
 pub(crate) struct World {
@@ -110,10 +149,19 @@ pub(crate) struct World {
     pub(crate) said: Said,
     pub(crate) report: Report,
     pub(crate) trace: Option<Vec<String>>,
+    /// What the file says about each outlet.
+    pub(crate) layouts: Vec<PerFamily<Layout>>,
+    /// What the files before it said, until the last one is in place.
+    pub(crate) earlier: Vec<PerFamily<Layout>>,
+    /// The local minute of the week.
+    pub(crate) minute: u16,
     sysctls: Vec<String>,
     shell: Shell,
     trouble: Trouble,
     watch: Watch,
+    ways: Ways,
+    pub(crate) tiers: Tiers,
+    pub(crate) review: Review,
     /// The trouble is over.
     is_quiet: bool,
 }
@@ -126,16 +174,24 @@ impl World {
         luck: fastrand::Rng,
         traced: bool,
     ) -> Self {
-        let count = scenario.config.uplinks.len();
+        let count = net.lines.len();
+        let layouts = layouts(&scenario.config, &net);
         Self {
             luck,
             sysctls: sysctl_paths(&scenario.config),
             watch: Watch::new(count),
+            ways: Ways::default(),
+            tiers: Tiers::new(layouts.len()),
+            review: Review::default(),
             said: Said {
                 in_service: vec![false; count],
                 health: vec![Health::Unknown; count],
+                absent: vec![false; count],
                 ..Said::default()
             },
+            layouts,
+            earlier: Vec::new(),
+            minute: scenario.minute,
             scenario,
             kernel,
             net,
@@ -207,7 +263,7 @@ impl World {
             }
             Happening::Looked(n, observed) if n == number => self.looked(observed),
             Happening::Step(n) if n == number => self.step(),
-            Happening::Outcomes(n, outcomes) if n == number => self.feed(Event::Outcomes(outcomes)),
+            Happening::Outcomes(n, outcomes) if n == number => self.report(outcomes),
             Happening::Reply(n, probe, rtt) if n == number => {
                 self.feed(Event::Reply { probe, rtt })
             }
@@ -215,10 +271,9 @@ impl World {
                 self.feed(Event::SendFailed { probe })
             }
             Happening::Start => self.start(),
-            Happening::Connect => {
-                self.connect();
-                Ok(())
-            }
+            Happening::List(n) if n == number => self.list_connections(),
+            Happening::Minute => self.minute_passes(),
+            Happening::Connect => self.connect(),
             Happening::OverrunEnds => self.overrun_ends(),
             Happening::Tell(..)
             | Happening::LookPart(_)
@@ -226,6 +281,7 @@ impl World {
             | Happening::Step(_)
             | Happening::Outcomes(..)
             | Happening::Reply(..)
+            | Happening::List(_)
             | Happening::SendFailed(..) => Ok(()),
         }
     }
@@ -238,25 +294,35 @@ impl World {
         };
         self.report.events += 1;
         let is_answer = matches!(event, Event::Reply { .. } | Event::Tick);
+        let had_looked = daemon.has_looked;
         daemon.has_looked |= matches!(event, Event::Observed(_));
         daemon.controller.handle(event, now);
-        self.carry_out(is_answer)
+        self.carry_out(is_answer, had_looked)
     }
 
-    fn carry_out(&mut self, was_answer: bool) -> Result<(), String> {
+    fn carry_out(&mut self, was_answer: bool, had_looked: bool) -> Result<(), String> {
         let mut actions = Vec::new();
         if let Some(daemon) = &mut self.daemon {
             actions.extend(std::iter::from_fn(|| daemon.controller.next_action()));
         }
         let only_probes = actions.iter().all(|a| matches!(a, Action::Probe(_)));
-        if !(was_answer && only_probes) {
+        let is_due = self.is_failback_due();
+        if !(was_answer && only_probes) || is_due {
+            let before = self.said.in_service.clone();
             self.refresh()?;
+            if had_looked {
+                self.judge_urgency(&before, &actions)?;
+            }
         }
         for action in actions {
             match action {
                 Action::Probe(probe) => self.send(&probe),
                 Action::Observe { nft } => self.take_look(nft)?,
                 Action::Apply(plan) => self.take_plan(plan)?,
+                Action::ListConnections => {
+                    let wait = Duration::from_micros(self.luck.u64(100..20_000));
+                    self.note_in(wait, Happening::List(self.shell.incarnation));
+                }
                 Action::Notify(notice) => self.say(|| format!("          says: {notice}")),
             }
         }
@@ -270,18 +336,41 @@ impl World {
         };
         let snapshot = daemon.controller.snapshot();
         let had_settled = self.said.has_settled;
-        let before = std::mem::replace(
-            &mut self.said,
-            Said {
-                in_service: snapshot.uplinks.iter().map(|u| u.in_service).collect(),
-                health: snapshot.uplinks.iter().map(|u| u.health).collect(),
-                settled: snapshot.settled,
-                has_settled: snapshot.settled || had_settled,
-                last_resort: snapshot.last_resort,
-                problem: snapshot.problem,
-            },
-        );
-        self.judge_service_change(&before)
+        // Of uplinks that the file does not have it says nothing.
+        let lines = self.net.lines.iter().map(|line| {
+            let mut lines = snapshot.lines.iter();
+            lines.find(|l| l.name == line.name && l.family == line.family)
+        });
+        let outlets = self.layouts.iter().map(|layout| {
+            PerFamily::from_fn(|family| {
+                let mut outlets = snapshot.outlets.iter();
+                let code = Some(layout.v4.code);
+                let outlet = outlets.find(|o| o.code == code && o.family == family);
+                outlet.map(|o| o.state.clone())
+            })
+        });
+        let said = Said {
+            in_service: lines
+                .clone()
+                .map(|l| l.is_some_and(|l| l.in_service))
+                .collect(),
+            health: lines
+                .clone()
+                .map(|l| l.map_or(Health::Unknown, |l| l.health))
+                .collect(),
+            absent: lines.map(|l| l.is_none_or(|l| l.absent)).collect(),
+            settled: snapshot.settled,
+            has_settled: snapshot.settled || had_settled,
+            last_resort: snapshot.last_resort,
+            problem: snapshot.problem,
+            outlets: outlets.collect(),
+        };
+        if said.settled {
+            self.earlier.clear();
+        }
+        let before = std::mem::replace(&mut self.said, said);
+        self.judge_service_change(&before)?;
+        self.judge_tiers()
     }
 
     /// Ends all trouble that is not of the lines, and whatever was still to come.
@@ -291,8 +380,8 @@ impl World {
     }
 
     /// Something happened to a line, by other hands than a fault's.
-    pub(crate) fn line_struck(&mut self, uplink: usize) {
-        self.watch.line_struck(uplink, self.agenda.now());
+    pub(crate) fn line_struck(&mut self, line: usize) {
+        self.watch.line_struck(line, self.agenda.now());
     }
 }
 
@@ -308,6 +397,9 @@ impl Report {
             probes: self.probes + other.probes,
             connections: self.connections + other.connections,
             moved: self.moved + other.moved,
+            refused: self.refused + other.refused,
+            failbacks: self.failbacks + other.failbacks,
+            reloads: self.reloads + other.reloads,
             deaths: self.deaths + other.deaths,
             faults: self.faults + other.faults,
             lasted: self.lasted + other.lasted,

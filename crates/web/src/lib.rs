@@ -1,4 +1,5 @@
-//! The daemon's face: HTTP on a Unix socket, read-only.
+//! The daemon's face: HTTP on a Unix socket. Everybody may read; what changes something is for root
+//! and the daemon's own user, as the kernel names them (`SO_PEERCRED`).
 //!
 //! Nothing is decided and nothing is kept here but the last events. What a request needs to know is
 //! asked of the daemon's loop as a [`Request`], so that a daemon nobody asks does no work for it.
@@ -9,6 +10,7 @@
 mod connection;
 mod listener;
 mod log;
+mod peer;
 mod routes;
 mod server;
 mod shared;
@@ -16,4 +18,4 @@ mod shared;
 pub use listener::{BindError, bind};
 pub use log::EVENTS_MAX;
 pub use server::serve;
-pub use shared::{Request, Shared};
+pub use shared::{Answer, Refused, Request, Shared};

@@ -3,28 +3,38 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{Query, RawQuery, State, rejection::QueryRejection},
+    Extension, Json, Router,
+    body::{Body, HttpBody as _},
+    extract::{Path, Query, RawQuery, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event as SseEvent, KeepAlive},
     },
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use tokio::{sync::oneshot, time::timeout};
 use tokio_stream::wrappers::BroadcastStream;
-use uplinkd_api::{ApiError, Event, Events, Explain, ExplainQuery, Status, path};
+use uplinkd_api::{
+    ApiError, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery, Failback,
+    Policies, Status, path,
+};
 
-use crate::shared::{Request, Shared};
+use crate::{
+    peer::Peer,
+    shared::{Refused, Request, Shared},
+};
 
 /// How long the daemon's loop may take for an answer. Below the client's patience, so that the
 /// client hears why.
 const LOOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a silent stream gives a sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// The longest body of a request, in bytes, that is passed over: none is wanted, but some clients
+/// send an empty object. A longer one, or one of unknown length, is answered with 413.
+const BODY_MAX: u64 = 1024;
 
 /// Everything that is served.
 pub(crate) fn routes(shared: Shared) -> Router {
@@ -33,8 +43,11 @@ pub(crate) fn routes(shared: Shared) -> Router {
         .route(path::EVENTS, get(events))
         .route(path::EVENTS_STREAM, get(events_stream))
         .route(path::EXPLAIN, get(explain))
+        .route(path::EXPLAIN_CONNECTION, get(explain_connection))
+        .route(path::POLICIES, get(policies))
+        .route(path::FAILBACK, post(failback))
         .fallback(unknown_path)
-        .method_not_allowed_fallback(read_only)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
 }
 
@@ -47,6 +60,16 @@ impl IntoResponse for Refusal {
     }
 }
 
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Bad(error) => Self(StatusCode::BAD_REQUEST, error),
+            Refused::NotFound(error) => Self(StatusCode::NOT_FOUND, error),
+            Refused::Conflict(error) => Self(StatusCode::CONFLICT, error),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Since {
     since: Option<u64>,
@@ -56,16 +79,50 @@ async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Refusal> {
     ask(&shared, Request::Status).await.map(Json)
 }
 
+async fn policies(State(shared): State<Shared>) -> Result<Json<Policies>, Refusal> {
+    ask(&shared, Request::Policies).await.map(Json)
+}
+
 async fn explain(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Explain>, Refusal> {
-    let bad = |error| Refusal(StatusCode::BAD_REQUEST, error);
-    let query = ExplainQuery::from_query(&query.unwrap_or_default()).map_err(bad)?;
-    ask(&shared, |answer| Request::Explain(query, answer))
-        .await?
-        .map(Json)
-        .map_err(bad)
+    let query = ExplainQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let answer = ask(&shared, |answer| Request::Explain(query, answer)).await??;
+    Ok(Json(answer))
+}
+
+async fn explain_connection(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ExplainConnection>, Refusal> {
+    let query = ConnectionQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let answer = ask(&shared, |answer| Request::ExplainConnection(query, answer)).await??;
+    Ok(Json(answer))
+}
+
+async fn failback(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<Failback>, Refusal> {
+    if !peer.may_change() {
+        return Err(Refusal(
+            StatusCode::FORBIDDEN,
+            ApiError::new("only root and the daemon's own user may change something")
+                .with_hint("run it with sudo"),
+        ));
+    }
+    // Never read, so that nobody can keep us waiting for it.
+    if body.size_hint().upper().is_none_or(|size| size > BODY_MAX) {
+        return Err(Refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ApiError::new("this request needs no body"),
+        ));
+    }
+    let answer = ask(&shared, |answer| Request::Failback(name, answer)).await??;
+    Ok(Json(answer))
 }
 
 async fn events(
@@ -120,22 +177,28 @@ fn resync() -> SseEvent {
 }
 
 async fn unknown_path() -> Refusal {
+    let known = [
+        path::STATUS,
+        path::EVENTS,
+        path::EVENTS_STREAM,
+        path::POLICIES,
+        path::EXPLAIN,
+        path::EXPLAIN_CONNECTION,
+        path::FAILBACK,
+    ];
     Refusal(
         StatusCode::NOT_FOUND,
-        ApiError::new("no such path").with_hint(format!(
-            "there are {}, {}, {} and {}",
-            path::STATUS,
-            path::EVENTS,
-            path::EVENTS_STREAM,
-            path::EXPLAIN
-        )),
+        ApiError::new("no such path").with_hint(format!("there are {}", known.join(", "))),
     )
 }
 
-async fn read_only() -> Refusal {
+async fn wrong_method() -> Refusal {
     Refusal(
         StatusCode::METHOD_NOT_ALLOWED,
-        ApiError::new("everything here is read-only").with_hint("use GET"),
+        ApiError::new("this path is not asked like that").with_hint(format!(
+            "everything is read with GET; {} wants POST",
+            path::FAILBACK
+        )),
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hyper::server::conn::http1;
+use hyper::{server::conn::http1, service::Service as _};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -13,7 +13,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{connection::Guarded, routes::routes, shared::Shared};
+use crate::{connection::Guarded, peer::Peer, routes::routes, shared::Shared};
 
 /// Connections at a time; a further one is closed at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -49,8 +49,16 @@ pub async fn serve(listener: UnixListener, shared: Shared, stop: impl Future<Out
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => if let Some(user) = admit(&stream, &users) {
+                    let service = service.clone();
+                    let peer = Peer::new(user);
+                    let with_peer = hyper::service::service_fn(move |mut request| {
+                        let extensions: &mut hyper::http::Extensions =
+                            hyper::Request::extensions_mut(&mut request);
+                        extensions.insert(peer);
+                        service.call(request)
+                    });
                     let connection =
-                        http.serve_connection(TokioIo::new(Guarded::new(stream)), service.clone());
+                        http.serve_connection(TokioIo::new(Guarded::new(stream)), with_peer);
                     let task = connections.spawn(async move {
                         // What goes wrong here is between the client and its patience.
                         let _ = connection.await;

@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
-use uplinkd_api::{ApiError, Event, Events, Explain, ExplainQuery, Status};
+use uplinkd_api::{
+    ApiError, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery, Failback,
+    Policies, Status,
+};
 
 use crate::log::Log;
 
@@ -18,8 +21,28 @@ const BEHIND_MAX: usize = 256;
 pub enum Request {
     /// How things are.
     Status(oneshot::Sender<Status>),
-    /// Where a connection would go.
-    Explain(ExplainQuery, oneshot::Sender<Result<Explain, ApiError>>),
+    /// The policies.
+    Policies(oneshot::Sender<Policies>),
+    /// Where a new connection would go.
+    Explain(ExplainQuery, Answer<Explain>),
+    /// Where an existing connection goes.
+    ExplainConnection(ConnectionQuery, Answer<ExplainConnection>),
+    /// Let a group return to its better level now. Whoever asks was seen to be allowed to.
+    Failback(String, Answer<Failback>),
+}
+
+/// Where to send an answer that may be no.
+pub type Answer<T> = oneshot::Sender<Result<T, Refused>>;
+
+/// A no of the daemon's loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The question makes no sense.
+    Bad(ApiError),
+    /// What it speaks of is not there.
+    NotFound(ApiError),
+    /// It is there, but not in a state for that.
+    Conflict(ApiError),
 }
 
 /// The server's side of the daemon. Clones are the same thing.

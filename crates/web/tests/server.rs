@@ -10,10 +10,11 @@ use tokio::{
     sync::mpsc,
 };
 use uplinkd_api::{
-    ApiError, Client, ClientError, Decision, DecisionKind, Event, Explain, ExplainQuery, Followed,
-    Level, ReserveStatus, State, Status,
+    ApiError, Client, ClientError, ConnectionQuery, ConnectionStatus, Decision, DecisionKind,
+    Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, Level, Policies,
+    PolicyStatus, ReserveStatus, State, Status,
 };
-use uplinkd_web::{EVENTS_MAX, Request, Shared, bind, serve};
+use uplinkd_web::{EVENTS_MAX, Refused, Request, Shared, bind, serve};
 
 #[tokio::test]
 async fn status_and_explain_are_answered_by_the_loop() {
@@ -37,6 +38,58 @@ async fn status_and_explain_are_answered_by_the_loop() {
         matches!(&refused, ClientError::Refused { status: 400, source } if source.message == "no v6"),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn policies_and_connections_are_answered_by_the_loop() {
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    assert_eq!(daemon.client.policies().await.unwrap(), some_policies());
+    let query: ConnectionQuery = "tcp 192.168.1.20:40000 1.1.1.1:443".parse().unwrap();
+    let explained = daemon.client.explain_connection(&query).await.unwrap();
+    assert_eq!(explained.query, query);
+    let gone = ConnectionQuery {
+        to: "9.9.9.9".parse().unwrap(),
+        ..query
+    };
+    let refused = daemon.client.explain_connection(&gone).await.unwrap_err();
+    assert!(
+        matches!(&refused, ClientError::Refused { status: 404, source } if source.message == "no such connection"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_failback_is_done_or_refused_with_a_reason() {
+    // The tests run as the daemon's own user, who may.
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    let done = daemon.client.failback("calls").await.unwrap();
+    assert_eq!(done.group, "calls");
+    for (group, expected) in [("nothing-waits", 409), ("a/../b c%?", 404), ("", 404)] {
+        let refused = daemon.client.failback(group).await.unwrap_err();
+        assert!(
+            matches!(refused, ClientError::Refused { status, .. } if status == expected),
+            "{group:?}: {refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_asked_for_is_bounded_and_not_waited_for() {
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    for (length, status) in [(10, 200), (2_000_000, 413)] {
+        let head = format!(
+            "POST /v1/groups/calls/failback HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        );
+        let request = [head.as_bytes(), &[b'x'; 10]].concat();
+        let answer = daemon.raw(&request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{length}: {answer}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -165,7 +218,17 @@ async fn nonsense_is_refused_with_an_explanation() {
         (
             "POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
             405,
-            "read-only",
+            "read with GET",
+        ),
+        (
+            "GET /v1/groups/calls/failback HTTP/1.1\r\nHost: x\r\n\r\n",
+            405,
+            "wants POST",
+        ),
+        (
+            "GET /v1/explain/connection?to=1.1.1.1 HTTP/1.1\r\nHost: x\r\n\r\n",
+            400,
+            "`from` is missing",
         ),
         (
             "GET /v1/events?since=x HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -277,22 +340,82 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
     while let Some(request) = queue.recv().await {
         match request {
             Request::Status(answer) => answer.send(a_status()).unwrap(),
+            Request::Policies(answer) => answer.send(some_policies()).unwrap(),
             Request::Explain(query, answer) if query.to.is_ipv6() => {
-                answer.send(Err(ApiError::new("no v6"))).unwrap();
+                let refused = Refused::Bad(ApiError::new("no v6"));
+                answer.send(Err(refused)).unwrap();
             }
             Request::Explain(query, answer) => answer.send(Ok(an_explanation(query))).unwrap(),
+            Request::ExplainConnection(query, answer) => {
+                answer.send(a_connection(query)).unwrap();
+            }
+            Request::Failback(group, answer) => answer.send(a_failback(group)).unwrap(),
         }
+    }
+}
+
+fn a_failback(group: String) -> Result<Failback, Refused> {
+    match group.as_str() {
+        "calls" => Ok(Failback {
+            text: "returns to tier 1".to_owned(),
+            group,
+        }),
+        "nothing-waits" => Err(Refused::Conflict(ApiError::new("nothing waits"))),
+        _ => Err(Refused::NotFound(ApiError::new("no such group"))),
+    }
+}
+
+fn a_connection(query: ConnectionQuery) -> Result<ExplainConnection, Refused> {
+    if query.to.to_string() == "9.9.9.9" {
+        return Err(Refused::NotFound(ApiError::new("no such connection")));
+    }
+    Ok(ExplainConnection {
+        connection: ConnectionStatus {
+            protocol: "tcp".to_owned(),
+            from: query.from,
+            to: query.to,
+            sport: query.sport,
+            dport: query.dport,
+            nat_source: Some("192.0.2.7".parse().unwrap()),
+            nat_destination: None,
+            mark: "0x1000000".to_owned(),
+            uplink: Some("isp1".to_owned()),
+            inbound: false,
+            outlet: None,
+        },
+        now: an_explanation(ExplainQuery::to(query.to)),
+        anew: None,
+        text: "stays on isp1".to_owned(),
+        query,
+    })
+}
+
+fn some_policies() -> Policies {
+    Policies {
+        policies: vec![PolicyStatus {
+            name: "voip".to_owned(),
+            clauses: vec!["protocol udp".to_owned()],
+            outlet: "calls".to_owned(),
+            moves_flows: false,
+            active: true,
+            hidden_by: vec![],
+        }],
     }
 }
 
 fn an_explanation(query: ExplainQuery) -> Explain {
     Explain {
         query,
+        policies: Vec::new(),
+        policies_before: 0,
+        policies_not_asked: None,
         steps: Vec::new(),
         decision: Decision {
             kind: DecisionKind::Main,
             table: Some(254),
+            policy: None,
             group: None,
+            tier: None,
             uplinks: Vec::new(),
             last_resort: false,
         },

@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use nix::libc;
 use socket2::{Domain, Socket, Type};
 use uplinkd_lab::{
     Isp, Netns,
-    traffic::{PORT, Transport, wire},
+    traffic::{Guise, PORT, Transport, wire},
 };
 
 /// How long an answer is waited for by default. Here it takes well below a millisecond.
@@ -53,17 +53,21 @@ pub struct Ask {
     transport: Transport,
     to: SocketAddr,
     from: SocketAddr,
-    mark: Option<u32>,
+    guise: Guise,
 }
 
 impl Ask {
-    /// A connection to the usual port of an IPv4 address, with nothing else chosen.
+    /// A connection to the usual port of an address, with nothing else chosen.
     pub fn new(transport: Transport, to: IpAddr) -> Self {
+        let any = match to {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
         Self {
             transport,
             to: SocketAddr::new(to, PORT),
-            from: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-            mark: None,
+            from: SocketAddr::new(any, 0),
+            guise: Guise::default(),
         }
     }
 
@@ -91,7 +95,14 @@ impl Ask {
     /// With a mark on the socket (`SO_MARK`).
     #[must_use]
     pub fn marked(mut self, mark: u32) -> Self {
-        self.mark = Some(mark);
+        self.guise.mark = Some(mark);
+        self
+    }
+
+    /// As somebody.
+    #[must_use]
+    pub fn guise(mut self, guise: Guise) -> Self {
+        self.guise = guise;
         self
     }
 
@@ -108,10 +119,9 @@ impl Ask {
             Transport::Udp => Type::DGRAM,
             Transport::Tcp => Type::STREAM,
         };
-        let socket = Socket::new(Domain::for_address(self.to), kind, None)?;
-        if let Some(mark) = self.mark {
-            socket.set_mark(mark)?;
-        }
+        let socket = self
+            .guise
+            .socket(Domain::for_address(self.to), kind, None)?;
         if self.transport == Transport::Tcp {
             socket.set_reuse_address(true)?;
             // Closed with a reset: the port is free at once.
@@ -200,6 +210,24 @@ impl Conversation {
             Ok(()) => self.hear(Instant::now() + PATIENCE),
             Err(failed) => failed,
         }
+    }
+
+    /// The own end.
+    ///
+    /// # Errors
+    /// When the socket has none.
+    pub fn local(&self) -> Result<SocketAddr> {
+        let local = self.socket.local_addr()?.as_socket();
+        local.context("no address")
+    }
+
+    /// The far end.
+    ///
+    /// # Errors
+    /// When the socket is not connected.
+    pub fn peer(&self) -> Result<SocketAddr> {
+        let peer = self.socket.peer_addr()?.as_socket();
+        peer.context("no address")
     }
 
     fn say(&mut self) -> Result<(), Answer> {

@@ -1,7 +1,7 @@
 //! What the end-to-end tests have in common: the real daemon, in a laboratory, and a look at both.
 //!
-//! The tests are in `tests/`: `traffic` follows packets, `life` follows the daemon through start,
-//! crash, stop and drift. Nothing here decides what is right.
+//! The tests are in `tests/`: `traffic` follows packets, `policies` leads them apart, `life` follows
+//! the daemon through start, crash, stop and drift, `coexistence` runs it beside other programs. Nothing here decides what is right.
 
 use std::{
     fmt::Write as _,
@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use uplinkd_api::{Client, Events, State, Status, UplinkStatus};
+use uplinkd_api::{
+    Client, ConnectionQuery, Events, Explain, ExplainConnection, ExplainQuery, State, Status,
+    UplinkStatus,
+};
 use uplinkd_kernel::{Kernel, Look};
 use uplinkd_lab::{
     Isp, Lab, LabSpec, Places, RouterDaemon, find_program,
@@ -31,26 +34,47 @@ pub const EVENTUALLY: Duration = Duration::from_secs(8);
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// The targets of all uplinks, of both families. Nobody else speaks to them.
+pub const TARGETS: [&str; 4] = [
+    "198.18.0.1",
+    "198.18.0.2",
+    "2001:db8:ffff::1",
+    "2001:db8:ffff::2",
+];
+
 /// A configuration for uplinks isp1, isp2, … on wan1, wan2, … with these weights, probed every
-/// 100 ms: out after three lost answers, back after five.
+/// 100 ms: out after three lost answers, back after five. Both families have targets.
 ///
 /// More can be added to the end, such as `[uplink.isp1.ipv4]`.
 pub fn config(weights: &[u16]) -> String {
     let mut text = "lan = [\"lan0\"]\n".to_owned();
+    uplinks(&mut text, weights);
+    text
+}
+
+fn uplinks(text: &mut String, weights: &[u16]) {
     for (number, weight) in (1..).zip(weights) {
         let _ = write!(
             text,
             "[uplink.isp{number}]\ninterface = \"wan{number}\"\nweight = {weight}\n"
         );
     }
-    text.push_str(
+    let targets = TARGETS.map(|t| format!("\"icmp:{t}\"")).join(", ");
+    let _ = write!(
+        text,
         "[probe]\n\
-         targets = [\"gateway\", \"icmp:198.18.0.1\", \"icmp:198.18.0.2\"]\n\
+         targets = [\"gateway\", {targets}]\n\
          interval = \"100ms\"\n\
          timeout = \"100ms\"\n\
          fall = 3\n\
          rise = 5\n",
     );
+}
+
+/// As [`config`], for a laboratory that also has a network of guests.
+pub fn config_with_guests(weights: &[u16]) -> String {
+    let mut text = "lan = [\"lan0\", \"guest0\"]\n".to_owned();
+    uplinks(&mut text, weights);
     text
 }
 
@@ -64,9 +88,13 @@ pub fn isp(number: usize) -> Isp {
 
 /// The IPv4 addresses in the internet that nobody uses as a target.
 pub fn servers(lab: &Lab) -> Vec<IpAddr> {
-    let targets: [IpAddr; 2] = [[198, 18, 0, 1].into(), [198, 18, 0, 2].into()];
-    let mut servers = lab.servers(Family::V4);
-    servers.retain(|s| !targets.contains(s));
+    servers_of(lab, Family::V4)
+}
+
+/// The addresses of a family in the internet that nobody uses as a target.
+pub fn servers_of(lab: &Lab, family: Family) -> Vec<IpAddr> {
+    let mut servers = lab.servers(family);
+    servers.retain(|s| !TARGETS.contains(&s.to_string().as_str()));
     servers
 }
 
@@ -101,7 +129,15 @@ impl Rig {
     /// # Errors
     /// When that does not come about.
     pub fn start(config: &str) -> Result<Self> {
-        let mut rig = Self::without_daemon(LabSpec::default(), config)?;
+        Self::start_in(LabSpec::default(), config)
+    }
+
+    /// The same in another laboratory.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub fn start_in(spec: LabSpec, config: &str) -> Result<Self> {
+        let mut rig = Self::without_daemon(spec, config)?;
         rig.start_daemon()?;
         rig.wait_settled()?;
         Ok(rig)
@@ -129,9 +165,17 @@ impl Rig {
     /// # Errors
     /// When it cannot be started.
     pub fn start_daemon(&mut self) -> Result<()> {
+        self.start_daemon_with(&[])
+    }
+
+    /// As [`Self::start_daemon`], with more in its environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_daemon_with(&mut self, more: &[(&str, &str)]) -> Result<()> {
         self.daemon = None; // The old one is gone before the new one comes.
         // With the kernel's hints and the single steps, which help when a test fails.
-        let environment = [("UPLINKD_LOG", "debug")];
+        let environment = [&[("UPLINKD_LOG", "debug")], more].concat();
         let uplinkd = program("uplinkd")?;
         let daemon =
             RouterDaemon::start(&self.lab, &self.places, &uplinkd, &["run"], &environment)?;
@@ -212,6 +256,42 @@ impl Rig {
         wait_for_answer(async move { Ok(client.events(None).await?) })
     }
 
+    /// Where the daemon says that connections would go.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses the question.
+    pub fn explain(&self, queries: &[ExplainQuery]) -> Result<Vec<Explain>> {
+        let client = self.client();
+        wait_for_answer(async move {
+            let mut all = Vec::new();
+            for query in queries {
+                all.push(client.explain(query).await?);
+            }
+            Ok(all)
+        })
+    }
+
+    /// Where the daemon says that an existing connection goes.
+    ///
+    /// # Errors
+    /// When it does not answer, or knows no such connection.
+    pub fn explain_connection(&self, query: &ConnectionQuery) -> Result<ExplainConnection> {
+        let client = self.client();
+        wait_for_answer(async move { Ok(client.explain_connection(query).await?) })
+    }
+
+    /// Tells the daemon to let a group return to its better level.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub fn fail_back(&self, group: &str) -> Result<()> {
+        let client = self.client();
+        wait_for_answer(async move {
+            client.failback(group).await?;
+            Ok(())
+        })
+    }
+
     fn client(&self) -> Client {
         Client::new(uplinkd_api::socket_path(&self.places.runtime()))
     }
@@ -225,7 +305,7 @@ impl Rig {
         Ok(events.iter().filter(|e| e.kind == kind).count())
     }
 
-    /// What the daemon says about one uplink.
+    /// What the daemon says about IPv4 of one uplink.
     ///
     /// # Errors
     /// When it does not answer or knows none of that name.
@@ -266,23 +346,37 @@ impl Rig {
         }
     }
 
-    /// Waits until every uplink is up and serves, and the kernel holds what it should.
+    /// Waits until every uplink is up and serves in every family that it has, and the kernel holds
+    /// what it should.
     ///
     /// # Errors
     /// As [`Self::wait_for`].
     pub fn wait_settled(&self) -> Result<Status> {
         self.wait_for("all up and settled", EVENTUALLY, |s| {
-            s.settled && s.state == State::Up && s.uplinks.iter().all(|u| u.in_service)
+            let mut uplinks = s.uplinks.iter().filter(|u| !u.absent);
+            s.settled && s.state == State::Up && uplinks.all(|u| u.in_service)
         })
     }
 
-    /// Waits until an uplink is out of service, while others serve, and the kernel is settled.
+    /// Waits until an uplink is out of service in every family that it has, while others serve, and
+    /// the kernel is settled.
     ///
     /// # Errors
     /// As [`Self::wait_for`].
     pub fn wait_out(&self, isp: Isp) -> Result<Status> {
         self.wait_for(&format!("{isp} is out"), EVENTUALLY, |s| {
-            s.settled && find_uplink(s, isp).is_some_and(|u| !u.in_service)
+            let mut entries = s.uplinks.iter().filter(|u| u.name == isp.to_string());
+            s.settled && entries.all(|u| !u.in_service)
+        })
+    }
+
+    /// Waits until an uplink is out of service in one family, and the kernel is settled.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub fn wait_out_of(&self, isp: Isp, family: Family) -> Result<Status> {
+        self.wait_for(&format!("{isp} is out for {family}"), EVENTUALLY, |s| {
+            s.settled && find_line(s, isp, family).is_some_and(|u| !u.in_service)
         })
     }
 
@@ -296,6 +390,12 @@ impl Rig {
         self.daemon()?.process().signal(Signal::SIGHUP)?;
         within("the file is read again", EVENTUALLY, || {
             Ok(self.count_events("reloaded")? > before)
+        })
+        .with_context(|| {
+            self.daemon
+                .as_ref()
+                .map(RouterDaemon::log_tail)
+                .unwrap_or_default()
         })?;
         self.wait_for("settled after the reload", EVENTUALLY, |s| s.settled)?;
         Ok(())
@@ -326,8 +426,8 @@ impl Rig {
                 reserve: vec![Reserve::default()],
                 uplink_interfaces,
                 nft,
-                sysctls: Vec::new(),
                 table_names: true,
+                ..Look::default()
             })?)
         })
     }
@@ -363,10 +463,16 @@ impl Rig {
     }
 }
 
-/// An uplink in a status.
+/// The IPv4 side of an uplink in a status.
 pub fn find_uplink(status: &Status, isp: Isp) -> Option<&UplinkStatus> {
+    find_line(status, isp, Family::V4)
+}
+
+/// One family of an uplink in a status.
+pub fn find_line(status: &Status, isp: Isp, family: Family) -> Option<&UplinkStatus> {
     let name = isp.to_string();
-    status.uplinks.iter().find(|u| u.name == name)
+    let mut uplinks = status.uplinks.iter();
+    uplinks.find(|u| u.name == name && u.family == family)
 }
 
 /// One of the project's programs.
@@ -377,7 +483,10 @@ fn program(name: &str) -> Result<std::path::PathBuf> {
 fn outline(status: &Status) -> String {
     let uplinks = status.uplinks.iter().map(|u| {
         let service = if u.in_service { "in" } else { "out" };
-        format!("{} {:?} ({}), {service}", u.name, u.health, u.reason)
+        format!(
+            "{} {} {:?} ({}), {service}",
+            u.name, u.family, u.health, u.reason
+        )
     });
     let uplinks: Vec<_> = uplinks.collect();
     format!(

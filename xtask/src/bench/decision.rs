@@ -15,7 +15,9 @@ use clap::Args;
 use serde::Serialize;
 use uplinkd_lab::{Isp, Lab, LabSpec, enter_private};
 use uplinkd_model::{
-    Config, Gateway, Group, Member, Nat, ProbeSpec, Reserve, Slot, Target, Uplink, UplinkName,
+    Access, Config, Gateway, Group, Member, Nat, Outlet, OutletKind, ProbeSpec, Reserve, Slot,
+    Target, Uplink, UplinkName,
+    policy::{End, Failback, Outflow, OutletTier},
 };
 
 use super::{
@@ -133,44 +135,76 @@ fn config(lab: &Lab, groups: usize, cause: Cause) -> Result<Config> {
             name: UplinkName::new(&isp.to_string())?,
             slot: Slot(isp.number().into()),
             interface: isp.interface(),
-            gateway: Gateway::Auto,
-            nat: Nat::Masquerade,
-            probe: ProbeSpec {
-                targets: targets.clone(),
-                quorum: 1,
-                interval: Duration::from_millis(100),
-                timeout: Duration::from_millis(100),
-                fall: 3,
-                rise: 1,
-            },
+            ipv4: Some(Access {
+                expected: true,
+                gateway: Gateway::Auto,
+                nat: Nat::Masquerade,
+                probe: ProbeSpec {
+                    targets: targets.clone(),
+                    quorum: 1,
+                    interval: Duration::from_millis(100),
+                    timeout: Duration::from_millis(100),
+                    fall: 3,
+                    rise: 1,
+                },
+            }),
+            ipv6: None,
         })
     };
     let uplinks = lab.isps().map(uplink).collect::<Result<Vec<_>>>()?;
-    let tier = |weights: [u16; 2]| -> Vec<Member> {
-        let named = uplinks.iter().zip(weights);
-        named
-            .map(|(uplink, weight)| Member {
-                uplink: uplink.name.clone(),
-                weight,
-            })
-            .collect()
+    let group = |name: String, weights: [u16; 2]| Group {
+        name,
+        tiers: vec![tier(&uplinks, weights)],
+        failback: Failback::default(),
+        sticky: None,
     };
-    let mut all = vec![Group {
-        name: Group::DEFAULT.to_owned(),
-        tiers: vec![tier([3, 2])],
-    }];
-    for (number, weights) in distinct_weights().take(groups).enumerate() {
-        all.push(Group {
-            name: format!("group-{number}"),
-            tiers: vec![tier(weights)],
-        });
-    }
+    let mut all = vec![group(Group::DEFAULT.to_owned(), [3, 2])];
+    let others = distinct_weights().take(groups).enumerate();
+    all.extend(others.map(|(number, weights)| group(format!("group-{number}"), weights)));
+    let outlets = (0..).zip(&all).map(|(code, group)| outlet(code, group));
     Ok(Config {
         lan: vec!["lan0".to_owned()],
+        outlets: outlets.collect(),
         uplinks,
         groups: all,
-        reserve: Reserve::default(),
+        policies: Vec::new(),
+        reserve: Reserve {
+            // Room for all of them.
+            mark_mask: 0xffff_0000,
+            mark_uplink_bits: 3,
+            ..Reserve::default()
+        },
     })
+}
+
+fn tier(uplinks: &[Uplink], weights: [u16; 2]) -> Vec<Member> {
+    let named = uplinks.iter().zip(weights);
+    named
+        .map(|(uplink, weight)| Member {
+            uplink: uplink.name.clone(),
+            weight,
+        })
+        .collect()
+}
+
+/// What policies that use a group would lead to.
+fn outlet(code: u16, group: &Group) -> Outlet {
+    let tiers = (1..).zip(&group.tiers).map(|(rank, members)| OutletTier {
+        group: Some(group.name.clone()),
+        rank,
+        members: members.clone(),
+    });
+    Outlet {
+        code,
+        name: group.name.clone(),
+        kind: OutletKind::Uplinks(Outflow {
+            group: Some(group.name.clone()),
+            tiers: tiers.collect(),
+            end: if code == 0 { End::Keep } else { End::Default },
+            failback: group.failback,
+            sticky: group.sticky,
+        }),
+    }
 }
 
 /// Pairs of weights from 1 to 256 that all give different shares.

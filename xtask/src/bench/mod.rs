@@ -6,6 +6,7 @@
 //! | `bench failover` | how long traffic suffers when a line breaks, here and with others |
 //! | `bench decision` | how long it takes from knowing of a failure to the kernel's acknowledgement |
 //! | `bench idle` | what the daemon costs while nothing happens |
+//! | `bench policies` | what policies cost: for packets, and for whoever writes ten thousand |
 //!
 //! Times depend on the machine. Compare what one run printed, or ratios.
 
@@ -14,6 +15,7 @@ mod decision;
 mod failover;
 mod idle;
 mod machine;
+mod policies;
 pub(crate) mod print;
 mod program;
 mod route_watch;
@@ -34,6 +36,8 @@ pub(crate) enum Bench {
     Decision(decision::DecisionArgs),
     /// Memory and CPU of the daemon while nothing happens.
     Idle(idle::IdleArgs),
+    /// What policies cost: per packet, and in checks, first applies and reloads.
+    Policies(policies::PoliciesArgs),
 }
 
 /// Measures.
@@ -48,6 +52,7 @@ pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
         Bench::Failover(args) => failover::run(args),
         Bench::Decision(args) => decision::run(args),
         Bench::Idle(args) => idle::run(args),
+        Bench::Policies(args) => policies::run(args),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::builder::styling::Style;
 use uplinkd_api::{
     GroupStatus, ServingStatus, State, Status, TargetState, TargetStatus, UplinkStatus,
+    WaitingStatus,
 };
 use uplinkd_model::{Family, Health};
 
@@ -16,6 +17,8 @@ use super::words::{
 const GROUP_DEFAULT: &str = "default";
 /// The longest uplink's name, and its family.
 const NAME_MAX: usize = 20;
+/// What a family takes of it, with the space before.
+const FAMILY_MAX: usize = 5;
 
 /// All of it.
 pub(crate) fn text(status: &Status) -> String {
@@ -76,22 +79,28 @@ fn headline(out: &mut String, status: &Status) {
     paragraph(out, 0, &kernel);
 }
 
-/// Who serves the default group, family by family.
+/// Who serves the default group; family by family where that differs.
 fn through(status: &Status) -> String {
     let has_two = has_two_families(status);
-    let parts: Vec<String> = status
+    let parts: Vec<(Family, String)> = status
         .groups
         .iter()
         .filter(|group| group.name == GROUP_DEFAULT && !group.serving.is_empty())
-        .map(|group| {
-            let mut part = serving(&group.serving, " and ");
-            if has_two {
-                let _ = write!(part, " with {}", group.family);
-            }
-            part
-        })
+        .map(|group| (group.family, serving(&group.serving, " and ")))
         .collect();
-    parts.join(", ")
+    match parts.as_slice() {
+        [(_, one), (_, other)] if one == other => one.clone(),
+        parts => {
+            let part = |(family, by): &(Family, String)| {
+                if has_two {
+                    format!("{by} with {family}")
+                } else {
+                    by.clone()
+                }
+            };
+            parts.iter().map(part).collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 fn uplinks(out: &mut String, status: &Status) {
@@ -100,14 +109,11 @@ fn uplinks(out: &mut String, status: &Status) {
         "UPLINK", "HEALTH", "SHARE", "MEASURED", "RTT", "LOSS", "SINCE",
     ]);
     let _ = writeln!(out, "{}", styled(FAINT, &heading));
-    for uplink in &status.uplinks {
-        let mut name = escape(&uplink.name);
-        if has_two {
-            let _ = write!(name, " {}", uplink.family);
-        }
+    for uplink in status.uplinks.iter().filter(|u| !u.absent) {
+        let name = label(&uplink.name, uplink.family, has_two);
         let health = uplink.health.to_string();
         let line = row([
-            &shorten(&name),
+            &name,
             &health,
             &percent(uplink.share),
             &measured(uplink, status),
@@ -167,23 +173,48 @@ fn groups(out: &mut String, status: &Status) {
     let has_two = has_two_families(status);
     let heading = format!("{:NAME_MAX$}  SERVED BY", "GROUP");
     let _ = writeln!(out, "{}", styled(FAINT, &heading));
-    for group in &status.groups {
-        let mut name = escape(&group.name);
-        if has_two {
-            let _ = write!(name, " {}", group.family);
-        }
-        let _ = writeln!(out, "{:NAME_MAX$}  {}", shorten(&name), served_by(group));
+    for group in status.groups.iter().filter(|g| !goes_without_saying(g)) {
+        let name = label(&group.name, group.family, has_two);
+        let _ = writeln!(out, "{name:NAME_MAX$}  {}", served_by(group));
         if !group.reason.is_empty() {
             paragraph(out, 4, &escape(&group.reason));
         }
+        if let Some(waiting) = &group.waiting {
+            paragraph(out, 4, &waits(group, waiting, status.time));
+        }
     }
+}
+
+/// An uplink that a policy names, and that serves: its own line says as much.
+fn goes_without_saying(group: &GroupStatus) -> bool {
+    group.group.is_none() && group.tier == Some(1) && !group.last_resort && group.waiting.is_none()
+}
+
+/// A return to a better tier that has not come yet.
+fn waits(group: &GroupStatus, waiting: &WaitingStatus, now: f64) -> String {
+    let better = group.tiers.get(waiting.tier.saturating_sub(1));
+    let members = better.map_or_else(String::new, |tier| {
+        format!(" ({})", escape(&tier.uplinks.join(", ")))
+    });
+    let when = match waiting.until {
+        Some(until) => format!("does so in {}", span(until - now)),
+        None => "waits for the word".to_owned(),
+    };
+    format!(
+        "tier {}{members} could serve again, and {when}: `uplinkctl failback {}`",
+        waiting.tier,
+        escape(&group.name)
+    )
 }
 
 fn served_by(group: &GroupStatus) -> String {
     if group.serving.is_empty() {
         return styled(BAD, "nothing");
     }
-    let by = serving(&group.serving, " + ");
+    let mut by = serving(&group.serving, " + ");
+    if let (Some(tier), 2..) = (group.tier, group.tiers.len()) {
+        let _ = write!(by, ", tier {tier} of {}", group.tiers.len());
+    }
     if group.last_resort {
         format!("{by}{}", styled(STRONG, ", as a last resort"))
     } else {
@@ -233,16 +264,29 @@ fn deciding(uplink: &UplinkStatus) -> impl Iterator<Item = &TargetStatus> {
 }
 
 fn has_two_families(status: &Status) -> bool {
-    let has = |family: Family| status.uplinks.iter().any(|u| u.family == family);
+    let has = |family: Family| {
+        let lines = status.uplinks.iter().filter(|u| !u.absent);
+        lines.map(|u| u.family).any(|f| f == family)
+    };
     has(Family::V4) && has(Family::V6)
 }
 
-/// A name that would push the columns out of line is cut; the details and JSON have it whole.
-fn shorten(name: &str) -> String {
-    if name.chars().count() <= NAME_MAX {
+/// A name, with its family where there are two. One that would push the columns out of line is
+/// cut; JSON has it whole.
+fn label(name: &str, family: Family, has_two: bool) -> String {
+    let name = escape(name);
+    if has_two {
+        format!("{} {family}", shorten(&name, NAME_MAX - FAMILY_MAX))
+    } else {
+        shorten(&name, NAME_MAX)
+    }
+}
+
+fn shorten(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
         return name.to_owned();
     }
-    let kept: String = name.chars().take(NAME_MAX - 2).collect();
+    let kept: String = name.chars().take(most - 2).collect();
     format!("{kept}..")
 }
 

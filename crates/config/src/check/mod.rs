@@ -3,24 +3,49 @@
 //! Each check takes a value as it is written and gives the checked one, or notes why not. Values
 //! that could not be read at all were reported by then and count as left out here.
 
+mod access;
 mod address;
+mod clause;
+mod contradiction;
+mod duration;
+mod group;
 mod interface;
+mod names;
+mod outlet;
+mod policy;
 mod probe;
 mod reserve;
+mod room;
 mod uplink;
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use toml::Spanned;
-use uplinkd_model::Reserve;
+use uplinkd_model::{OutletKind, Policy, Reserve};
+
+pub use clause::DOMAIN_TIMEOUT;
 
 use crate::{
-    diagnostic::Diagnostic, keys::Bounds, parsed::Parsed, quote::quoted, raw::RawFile,
+    diagnostic::Diagnostic,
+    keys::Bounds,
+    parsed::{Field, Parsed, ParsedOutlet, ParsedUplink},
+    quote::{meant, quoted},
+    raw::RawFile,
     reader::Found,
+    sources::{ListFile, Sources},
 };
 
 /// Checks the whole file. The result is only worth using where no error was noted.
-pub(crate) fn check(path: &str, raw: &RawFile, found: &mut Found) -> Option<Parsed> {
+pub(crate) fn check(
+    path: &str,
+    raw: &RawFile,
+    files: &[ListFile],
+    sources: &Sources,
+    found: &mut Found,
+) -> Option<Parsed> {
     let lan = interface::lan(&raw.lan, found);
     let (reserve, reserve_spans) = reserve::check(&raw.reserve, found);
     let defaults = probe::Defaults::check(&raw.probe, found);
@@ -34,17 +59,67 @@ pub(crate) fn check(path: &str, raw: &RawFile, found: &mut Found) -> Option<Pars
     }
     interface::used_twice(raw, found);
     if let Some(reserve) = &reserve {
-        room_for_uplinks(raw, reserve, found);
+        room::for_uplinks(raw, reserve, found);
     }
+    let names = names::Names::of(raw);
+    let groups = group::check(raw, &uplinks, &names, found);
+    let policies = policy::check(
+        &raw.policies,
+        &names,
+        &clause::Context {
+            lan: &lan,
+            uplinks: &interfaces(raw),
+            // Marks are held against the bits that would be ours by default where ours are wrong.
+            reserve: reserve.as_ref().unwrap_or(&Reserve::default()),
+            sources,
+            lists: &clause::Lists::read(path, files, sources, found),
+        },
+        found,
+    );
+    let reserve = reserve?;
+    if policies.len() != raw.policies.len() {
+        return None;
+    }
+    let leads: Vec<_> = policies.iter().map(|p| p.lead.clone()).collect();
+    let outlets = outlet::outlets(raw, &leads, &groups.groups, &names, &reserve, found);
+    unused(&uplinks, &outlets.outlets, found);
+    let (policies, policy_places) = policies
+        .into_iter()
+        .zip(outlets.of_policies)
+        .map(|(policy, outlet)| {
+            let checked = Policy {
+                name: policy.name,
+                clauses: policy.clauses,
+                outlet,
+                flows: policy.flows,
+            };
+            (checked, policy.place)
+        })
+        .unzip();
     Some(Parsed {
         path: path.to_owned(),
         lan,
         uplinks,
-        reserve: reserve?,
+        groups: groups.groups,
+        group_spans: groups.spans,
+        policies,
+        policy_places,
+        outlets: outlets.outlets,
+        files: files.to_vec(),
+        reserve,
         reserve_key: raw.reserve.key.clone(),
         reserve_spans,
         warnings: Vec::new(),
     })
+}
+
+/// The uplinks' interfaces as they are written, with the uplinks' names.
+fn interfaces(raw: &RawFile) -> BTreeMap<&str, &str> {
+    let pairs = raw.uplinks.iter().filter_map(|uplink| {
+        let interface = uplink.interface.as_ref()?;
+        Some((interface.get_ref().as_str(), uplink.name.get_ref().as_str()))
+    });
+    pairs.collect()
 }
 
 fn no_uplinks(key: Option<Range<usize>>) -> Diagnostic {
@@ -53,25 +128,26 @@ fn no_uplinks(key: Option<Range<usize>>) -> Diagnostic {
         .hint("add one for each provider: `[uplink.isp1]`, and `interface = \"eth1\"` below it")
 }
 
-/// Every uplink needs a number of its own in the mark.
-fn room_for_uplinks(raw: &RawFile, reserve: &Reserve, found: &mut Found) {
-    let names: BTreeSet<_> = raw.uplinks.iter().map(|u| u.name.get_ref()).collect();
-    let room = usize::from(reserve.slot_max());
-    let Some(first_without) = raw.uplinks.get(room) else {
-        return;
-    };
-    let message = format!(
-        "{} uplinks are too many: mark mask {:#010x} has room for {room}",
-        names.len(),
-        reserve.mark_mask
-    );
-    let mut diagnostic = Diagnostic::error(first_without.name.span(), message)
-        .label(format!("uplink number {}", room + 1))
-        .hint("widen `reserve.mark_mask`: half of its bits number the uplinks");
-    if let Some(mask) = &raw.reserve.mark_mask {
-        diagnostic = diagnostic.note(mask.span(), "the mask");
+/// Uplinks that a written default group leaves out and no policy leads to.
+fn unused(uplinks: &[ParsedUplink], outlets: &[ParsedOutlet], found: &mut Found) {
+    let mut used = BTreeSet::new();
+    for outlet in outlets {
+        match &outlet.kind {
+            OutletKind::Uplinks(outflow) => used.extend(outflow.members().map(|m| &m.uplink)),
+            OutletKind::Block | OutletKind::Main => {}
+        }
     }
-    found.push(diagnostic);
+    for uplink in uplinks.iter().filter(|u| !used.contains(&u.name)) {
+        let span = uplink.spans.get(&Field::Name).cloned().unwrap_or(0..0);
+        found.push(
+            Diagnostic::warning(
+                span,
+                format!("nothing leads to uplink {}", quoted(uplink.name.as_str())),
+            )
+            .label("only carries connections from outside")
+            .hint("put it into [group.default], or let a policy lead to it"),
+        );
+    }
 }
 
 /// A number within its bounds. `what` names the value and whose it is.
@@ -97,6 +173,38 @@ fn bounded<T: TryFrom<i128>>(
         found.push(diagnostic);
     }
     checked
+}
+
+/// One of a few words. `what` names the value and whose it is, `more` what can be written beside
+/// the words.
+fn word<T: Copy>(
+    text: &Spanned<String>,
+    words: &[(&'static str, T)],
+    what: &str,
+    more: &str,
+    found: &mut Found,
+) -> Option<T> {
+    let word = text.get_ref();
+    if let Some((_, value)) = words.iter().find(|(known, _)| known == word) {
+        return Some(*value);
+    }
+    let known = || words.iter().map(|(known, _)| *known);
+    let hint = match meant(word, known()) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => {
+            let known: Vec<_> = known().map(|k| format!("\"{k}\"")).collect();
+            let more = if more.is_empty() { "" } else { more };
+            format!("write {} {more}", known.join(" or "))
+                .trim_end()
+                .to_owned()
+        }
+    };
+    found.push(
+        Diagnostic::error(text.span(), format!("{what} cannot be {}", quoted(word)))
+            .label("no such word")
+            .hint(hint),
+    );
+    None
 }
 
 /// A number, unless it was too large to be read.

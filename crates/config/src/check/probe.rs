@@ -1,17 +1,16 @@
 //! How uplinks are watched: `[probe]` for all, `[uplink.NAME.probe]` for one.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    ops::Range,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, ops::Range, time::Duration};
 
 use toml::Spanned;
-use uplinkd_model::{Gateway, ProbeSpec, Target};
+use uplinkd_model::{Family, Gateway, ProbeSpec, Target};
 
 use crate::{
-    check::{address, bounded},
+    check::{
+        address::{self, Scope},
+        bounded,
+        duration::{self, Limits},
+    },
     diagnostic::Diagnostic,
     keys,
     parsed::Field,
@@ -22,19 +21,12 @@ use crate::{
 
 type Spans = BTreeMap<Field, Range<usize>>;
 
-/// Least and most of a length of time.
-struct Span {
-    least: Duration,
-    most: Duration,
-    hint: &'static str,
-}
-
-const INTERVAL: Span = Span {
+const INTERVAL: Limits = Limits {
     least: Duration::from_millis(10),
     most: Duration::from_secs(3600),
     hint: "\"500ms\" is the default; shorter finds failures sooner, longer costs less traffic",
 };
-const TIMEOUT: Span = Span {
+const TIMEOUT: Limits = Limits {
     least: Duration::from_millis(10),
     most: Duration::from_secs(60),
     hint: "\"1s\" is the default; slow lines such as satellites may need \"2s\"",
@@ -48,13 +40,45 @@ pub(super) struct Defaults {
     is_sound: bool,
 }
 
+/// How an uplink is watched, both families.
+pub(super) struct Spec(ProbeSpec);
+
+impl Spec {
+    /// How one family of it is: by the targets of that family, and with the quorum that they can
+    /// reach.
+    pub(super) fn of(&self, family: Family) -> ProbeSpec {
+        of_family(&self.0, family)
+    }
+}
+
+fn of_family(spec: &ProbeSpec, family: Family) -> ProbeSpec {
+    let mut own = spec.clone();
+    own.targets.retain(|target| match target {
+        Target::Gateway => true,
+        Target::Icmp(address) => Family::of(*address) == family,
+    });
+    own.quorum = own.quorum.min(own.deciding().max(1));
+    own
+}
+
+/// What is asked where the file does not say: two providers of resolvers, each by both families.
+const TARGETS: [&str; 4] = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "2606:4700:4700::1111",
+    "2001:4860:4860::8888",
+];
+
 impl Defaults {
     /// Checks `[probe]`.
     pub(super) fn check(raw: &RawProbe, found: &mut Found) -> Self {
-        let icmp = |a| Target::Icmp(IpAddr::V4(Ipv4Addr::from_octets(a)));
+        let addresses = TARGETS.iter().filter_map(|a| a.parse().ok());
         let built_in = Self {
             spec: ProbeSpec {
-                targets: vec![Target::Gateway, icmp([1, 1, 1, 1]), icmp([8, 8, 8, 8])],
+                targets: [Target::Gateway]
+                    .into_iter()
+                    .chain(addresses.map(Target::Icmp))
+                    .collect(),
                 quorum: 1,
                 interval: Duration::from_millis(500),
                 timeout: Duration::from_secs(1),
@@ -64,27 +88,37 @@ impl Defaults {
             spans: Spans::new(),
             is_sound: true,
         };
-        built_in.overlaid(raw, "[probe]", found)
+        built_in.overlaid(raw, "[probe]", &[Family::V4, Family::V6], found)
     }
 
-    /// Checks `[uplink.NAME.probe]` and lays it over the defaults. `whose` names the uplink.
+    /// Checks `[uplink.NAME.probe]` and lays it over the defaults. `whose` names the uplink, and
+    /// `families` are those that it is used for.
     pub(super) fn with(
         &self,
         raw: &RawProbe,
         whose: &str,
-        gateway: Option<Gateway>,
+        gateways: [Gateway; 2],
+        families: &[Family],
         spans: &mut Spans,
         found: &mut Found,
-    ) -> Option<ProbeSpec> {
-        let own = self.overlaid(raw, whose, found);
-        if let (Some(Gateway::Address(gateway)), Some(targets)) = (gateway, &raw.targets) {
-            warn_of_gateway(gateway, targets, whose, found);
+    ) -> Option<Spec> {
+        let own = self.overlaid(raw, whose, families, found);
+        for gateway in gateways {
+            if let (Gateway::Address(gateway), Some(targets)) = (gateway, &raw.targets) {
+                warn_of_gateway(gateway, targets, whose, found);
+            }
         }
         spans.extend(own.spans);
-        own.is_sound.then_some(own.spec)
+        own.is_sound.then_some(Spec(own.spec))
     }
 
-    fn overlaid(&self, raw: &RawProbe, whose: &str, found: &mut Found) -> Self {
+    fn overlaid(
+        &self,
+        raw: &RawProbe,
+        whose: &str,
+        families: &[Family],
+        found: &mut Found,
+    ) -> Self {
         let Self {
             spec,
             spans,
@@ -109,12 +143,12 @@ impl Defaults {
             spec.quorum = quorum.unwrap_or(spec.quorum);
         }
         if let Some(raw) = &raw.interval {
-            let interval = duration(raw, &INTERVAL, &what("interval"), found);
+            let interval = duration::check(raw, &INTERVAL, &what("interval"), found);
             set(Field::Interval, raw.span(), interval.is_some());
             spec.interval = interval.unwrap_or(spec.interval);
         }
         if let Some(raw) = &raw.timeout {
-            let timeout = duration(raw, &TIMEOUT, &what("timeout"), found);
+            let timeout = duration::check(raw, &TIMEOUT, &what("timeout"), found);
             set(Field::Timeout, raw.span(), timeout.is_some());
             spec.timeout = timeout.unwrap_or(spec.timeout);
         }
@@ -132,7 +166,7 @@ impl Defaults {
         }
         let is_combination_new = raw.targets.is_some() || raw.quorum.is_some();
         if is_sound && is_combination_new {
-            quorum_within_reach(&spec, &spans, whose, found);
+            quorum_within_reach(&spec, &spans, whose, families, found);
         }
         Self {
             spec,
@@ -142,24 +176,43 @@ impl Defaults {
     }
 }
 
-/// A quorum that no set of answers can fulfil would keep the uplink down for ever.
-fn quorum_within_reach(spec: &ProbeSpec, spans: &Spans, whose: &str, found: &mut Found) {
-    let deciding = spec.deciding();
+/// A quorum that no set of answers can fulfil, in any family that is used, was not meant so. In a
+/// family that has fewer deciding targets than another all of them must answer.
+fn quorum_within_reach(
+    spec: &ProbeSpec,
+    spans: &Spans,
+    whose: &str,
+    families: &[Family],
+    found: &mut Found,
+) {
+    let own = families.iter().map(|family| of_family(spec, *family));
+    let counts: Vec<_> = own
+        .filter(|own| !own.targets.is_empty())
+        .map(|own| own.deciding())
+        .collect();
     // Without targets the link alone decides, and the quorum has no say.
-    if spec.quorum <= deciding || spec.targets.is_empty() {
+    let Some(deciding) = counts.iter().copied().max() else {
+        return;
+    };
+    if spec.quorum <= deciding {
         return;
     }
-    let noun = if deciding == 1 {
-        "target decides"
+    let of_family = if counts.len() > 1 && spec.deciding() > deciding {
+        " of one family"
     } else {
-        "targets decide"
+        ""
+    };
+    let noun = if deciding == 1 {
+        format!("target{of_family} decides")
+    } else {
+        format!("targets{of_family} decide")
     };
     let message = format!(
         "the quorum of {whose} is {}, but only {deciding} {noun}",
         spec.quorum
     );
     let span = spans.get(&Field::Quorum).or(spans.get(&Field::Targets));
-    let hint = if deciding < spec.targets.len() {
+    let hint = if spec.deciding() < spec.targets.len() {
         "lower the quorum or add targets; the gateway does not decide beside other targets"
     } else {
         "lower the quorum or add targets"
@@ -221,8 +274,8 @@ fn target(text: &Spanned<String>, whose: &str, found: &mut Found) -> Option<Targ
     }
     let what = format!("target {} of {whose}", quoted(word));
     let refused = match kind {
-        "icmp" => match address::host(rest) {
-            Ok(address) => return Some(Target::Icmp(IpAddr::V4(address))),
+        "icmp" => match address::host(rest, Scope::Beyond) {
+            Ok(address) => return Some(Target::Icmp(address)),
             Err(unusable) => {
                 let hint = if is_like_a_name(rest) {
                     NO_NAMES.to_owned()
@@ -248,7 +301,7 @@ fn target(text: &Spanned<String>, whose: &str, found: &mut Found) -> Option<Targ
         .hint("write \"icmp:ADDRESS\" or \"gateway\" until then"),
         _ => Diagnostic::error(text.span(), format!("{what} is of no known kind"))
             .label("not a target")
-            .hint("write \"gateway\", \"icmp:1.1.1.1\" or an IPv4 address"),
+            .hint("write \"gateway\", \"icmp:1.1.1.1\" or an address"),
     };
     found.push(refused);
     None
@@ -279,44 +332,4 @@ fn warn_of_gateway(gateway: IpAddr, texts: &Texts, whose: &str, found: &mut Foun
             );
         }
     }
-}
-
-fn duration(
-    text: &Spanned<String>,
-    bounds: &Span,
-    what: &str,
-    found: &mut Found,
-) -> Option<Duration> {
-    let word = text.get_ref();
-    let Ok(duration) = humantime::parse_duration(word) else {
-        let hint = match word.trim().parse::<u64>() {
-            Ok(number) => format!("add a unit: \"{number}ms\" or \"{number}s\""),
-            Err(_) => "write a number and a unit, such as \"500ms\", \"2s\" or \"1m\"".to_owned(),
-        };
-        found.push(
-            Diagnostic::error(
-                text.span(),
-                format!(
-                    "{what} cannot be {}: that is no length of time",
-                    quoted(word)
-                ),
-            )
-            .label("not a length of time")
-            .hint(hint),
-        );
-        return None;
-    };
-    if !(bounds.least..=bounds.most).contains(&duration) {
-        let [least, most] = [bounds.least, bounds.most].map(humantime::format_duration);
-        found.push(
-            Diagnostic::error(
-                text.span(),
-                format!("{what} must be {least} to {most}, not {}", quoted(word)),
-            )
-            .label(format!("not in {least} to {most}"))
-            .hint(bounds.hint),
-        );
-        return None;
-    }
-    Some(duration)
 }

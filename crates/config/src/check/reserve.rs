@@ -68,10 +68,12 @@ pub(super) fn check(
 ) -> (Option<Reserve>, BTreeMap<Field, Range<usize>>) {
     let default = Reserve::default();
     let errors_before = found.len();
+    let mark_mask = or(&raw.mark_mask, default.mark_mask, |v| mark_mask(v, found));
+    let bits_by_default = Reserve::uplink_bits_by_default(mark_mask);
     let reserve = Reserve {
         proto: or(&raw.proto, default.proto, |v| proto(v, found)),
         tables: or(&raw.tables, default.tables, |v| {
-            let hint = "65536 tables are taken from there on; 253 to 255 are the kernel's own";
+            let hint = "16384 tables are taken from there on; 253 to 255 are the kernel's own";
             bounded(v, keys::TABLES, "`reserve.tables`", hint, found)
         }),
         rule_priority: or(&raw.rule_priority, default.rule_priority, |v| {
@@ -85,7 +87,10 @@ pub(super) fn check(
                 "1048576 ids are taken from there on; low ones are given out by other software";
             bounded(v, keys::NEXTHOP_IDS, "`reserve.nexthop_ids`", hint, found)
         }),
-        mark_mask: or(&raw.mark_mask, default.mark_mask, |v| mark_mask(v, found)),
+        mark_mask,
+        mark_uplink_bits: or(&raw.mark_uplink_bits, bits_by_default, |v| {
+            mark_uplink_bits(v, mark_mask, found)
+        }),
         nft_table: or(&raw.nft_table, default.nft_table, |v| nft_table(v, found)),
     };
     if found.len() == errors_before {
@@ -109,6 +114,7 @@ fn spans(raw: &RawReserve) -> BTreeMap<Field, Range<usize>> {
         (Field::RulePriorityLast, span(&raw.rule_priority_last)),
         (Field::NexthopIds, span(&raw.nexthop_ids)),
         (Field::MarkMask, span(&raw.mark_mask)),
+        (Field::MarkUplinkBits, span(&raw.mark_uplink_bits)),
         (Field::NftTable, raw.nft_table.as_ref().map(Spanned::span)),
     ]
     .into_iter()
@@ -188,7 +194,27 @@ fn mark_mask(value: &Spanned<i128>, found: &mut Found) -> Option<u32> {
             format!("`reserve.mark_mask` is not usable: {reason}"),
         )
         .label("needs one run of 4 bits or more")
-        .hint("write a mask such as \"0xff000000\" (room for 15 uplinks) or \"0x00fff000\" (63)"),
+        .hint("write a mask such as \"0xff000000\" (room for 7 uplinks and 15 places that policies lead to) or \"0x00fff000\" (31 and 63)"),
+    );
+    None
+}
+
+/// Some bits must be left: one for connections from outside, and one for where policies lead.
+fn mark_uplink_bits(value: &Spanned<i128>, mask: u32, found: &mut Found) -> Option<u32> {
+    let hint = "3 bits number 7 uplinks, 4 bits 15";
+    let what = "`reserve.mark_uplink_bits`";
+    let bits = bounded(value, keys::MARK_UPLINK_BITS, what, hint, found)?;
+    let most = mask.count_ones() - 2;
+    if bits <= most {
+        return Some(bits);
+    }
+    found.push(
+        Diagnostic::error(
+            value.span(),
+            format!("{what} {bits} leaves too little of mark mask {mask:#010x}"),
+        )
+        .label(format!("at most {most} with this mask"))
+        .hint("one bit is for connections from outside and one or more for where policies lead; widen `reserve.mark_mask`"),
     );
     None
 }

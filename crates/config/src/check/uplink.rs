@@ -1,16 +1,16 @@
-//! One uplink: name, interface, weight, gateway, nat.
+//! One uplink: name, interface, weight, families.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use toml::Spanned;
-use uplinkd_model::{Gateway, Nat, UplinkName, ids::NameError};
+use uplinkd_model::{Access, Family, Gateway, UplinkName, ids::NameError};
 
 use crate::{
-    check::{address, bounded, interface, probe, uplink_named},
+    check::{access, bounded, interface, probe, uplink_named},
     diagnostic::Diagnostic,
     keys,
     parsed::{Field, ParsedUplink},
-    quote::{meant, quoted},
+    quote::quoted,
     raw::RawUplink,
     reader::Found,
 };
@@ -26,8 +26,6 @@ pub(super) fn check(
     let written = [
         (Field::Interface, raw.interface.as_ref().map(Spanned::span)),
         (Field::Weight, raw.weight.as_ref().map(Spanned::span)),
-        (Field::Gateway, raw.gateway.as_ref().map(Spanned::span)),
-        (Field::Nat, raw.nat.as_ref().map(Spanned::span)),
     ];
     spans.extend(written.into_iter().filter_map(|(f, s)| Some((f, s?))));
 
@@ -41,24 +39,58 @@ pub(super) fn check(
         .weight
         .as_ref()
         .map_or(Some(1), |w| weight(w, &whose, found));
-    let gateway = raw
-        .gateway
-        .as_ref()
-        .map_or(Some(Gateway::Auto), |g| gateway(g, &whose, found));
-    let nat = raw
-        .nat
-        .as_ref()
-        .map_or(Some(Nat::Masquerade), |n| nat(n, &whose, found));
-    let probe = defaults.with(&raw.probe, &whose, gateway, &mut spans, found);
+    let [v4, v6] = [Family::V4, Family::V6].map(|family| {
+        let written = raw.access(family);
+        access::check(
+            written,
+            family,
+            raw.name.get_ref(),
+            &whose,
+            &mut spans,
+            found,
+        )
+    });
+    if !v4.is_used && !v6.is_used {
+        found.push(no_family(raw));
+    }
+    let gateways = [&v4, &v6].map(|a| a.gateway.unwrap_or(Gateway::Auto));
+    let families = [(Family::V4, &v4), (Family::V6, &v6)];
+    let used = families.into_iter().filter(|(_, a)| a.is_used);
+    let used: Vec<_> = used.map(|(family, _)| family).collect();
+    let probe = defaults.with(&raw.probe, &whose, gateways, &used, &mut spans, found)?;
+    let access = |family, written: &access::Written| {
+        Some(Access {
+            expected: written.expected,
+            gateway: written.gateway?,
+            nat: written.nat?,
+            probe: probe.of(family),
+        })
+    };
+    let (ipv4, ipv6) = (access(Family::V4, &v4)?, access(Family::V6, &v6)?);
     Some(ParsedUplink {
         name: name?,
         interface: interface??,
         weight: weight?,
-        gateway: gateway?,
-        nat: nat?,
-        probe: probe?,
+        ipv4: v4.is_used.then_some(ipv4),
+        ipv6: v6.is_used.then_some(ipv6),
         spans,
     })
+}
+
+/// Both families are switched off.
+fn no_family(raw: &RawUplink) -> Diagnostic {
+    let message = format!(
+        "{} is used for neither IPv4 nor IPv6",
+        uplink_named(&raw.name)
+    );
+    let [v4, v6] = [&raw.ipv4, &raw.ipv6].map(|a| {
+        let is_used = a.as_ref().and_then(|a| a.is_used.as_ref());
+        is_used.map_or(raw.name.span(), Spanned::span)
+    });
+    Diagnostic::error(v6, message)
+        .label("the other one is off too")
+        .hint("remove the uplink, or let it carry one of them")
+        .note(v4, "off here")
 }
 
 fn name(name: &Spanned<String>, found: &mut Found) -> Option<UplinkName> {
@@ -93,59 +125,4 @@ fn weight(weight: &Spanned<i128>, whose: &str, found: &mut Found) -> Option<u16>
     };
     let what = format!("the weight of {whose}");
     bounded(weight, keys::WEIGHT, &what, hint, found)
-}
-
-fn gateway(word: &Spanned<String>, whose: &str, found: &mut Found) -> Option<Gateway> {
-    if word.get_ref() == "auto" {
-        return Some(Gateway::Auto);
-    }
-    let what = format!("the gateway of {whose}");
-    address_or(word, &what, &["auto"], found).map(Gateway::Address)
-}
-
-fn nat(word: &Spanned<String>, whose: &str, found: &mut Found) -> Option<Nat> {
-    let what = format!("the nat of {whose}");
-    match word.get_ref().as_str() {
-        "masquerade" => Some(Nat::Masquerade),
-        "none" => Some(Nat::None),
-        "prefix" => {
-            found.push(
-                Diagnostic::error(word.span(), format!("{what} cannot be `prefix` for IPv4"))
-                    .label("for IPv6 only, which comes with a later version")
-                    .hint("write \"masquerade\", \"none\" or an IPv4 address"),
-            );
-            None
-        }
-        _ => address_or(word, &what, &["masquerade", "none"], found).map(Nat::Source),
-    }
-}
-
-/// An address where one of a few words was not given either.
-fn address_or(
-    word: &Spanned<String>,
-    what: &str,
-    words: &[&'static str],
-    found: &mut Found,
-) -> Option<IpAddr> {
-    let text = word.get_ref();
-    let unusable = match address::host(text) {
-        Ok(address) => return Some(IpAddr::V4(address)),
-        Err(unusable) => unusable,
-    };
-    let alternatives: Vec<_> = words.iter().map(|w| format!("\"{w}\"")).collect();
-    let hint = match meant(text, words.iter().copied()) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None => format!("{}, or write {}", unusable.hint, alternatives.join(" or ")),
-    };
-    let message = format!(
-        "{what} cannot be {}: that is {}",
-        quoted(text),
-        unusable.reason
-    );
-    found.push(
-        Diagnostic::error(word.span(), message)
-            .label(unusable.reason)
-            .hint(hint),
-    );
-    None
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use uplinkd_config::{Field, Parsed, ReserveField, Slots, parse};
-use uplinkd_model::{Gateway, Nat, ProbeSpec, Proto, Reserve, Slot, Target, UplinkName};
+use uplinkd_config::{Field, OutletCodes, Parsed, ReserveField, Slots, parse};
+use uplinkd_model::{
+    Config, Family, Gateway, Nat, ProbeSpec, Proto, Reserve, Slot, Target, UplinkName,
+};
 
 fn good(text: &str) -> Parsed {
     match parse("u.toml", text) {
@@ -19,6 +21,10 @@ fn with_one(rest: &str) -> Parsed {
     good(&format!("[uplink.isp1]\ninterface = \"eth1\"\n{rest}"))
 }
 
+fn config(parsed: &Parsed) -> Config {
+    parsed.to_config(&Slots::default(), &OutletCodes::default())
+}
+
 fn name(word: &str) -> UplinkName {
     UplinkName::new(word).unwrap()
 }
@@ -29,26 +35,32 @@ fn icmp(address: &str) -> Target {
 
 #[test]
 fn the_smallest_file_gets_every_default() {
-    let config = with_one("").to_config(&Slots::default());
+    let config = config(&with_one(""));
     assert!(config.lan.is_empty());
     assert_eq!(config.reserve, Reserve::default());
     let [uplink] = &config.uplinks[..] else {
         panic!("one uplink")
     };
     assert_eq!((uplink.slot, &uplink.interface[..]), (Slot(1), "eth1"));
-    assert_eq!(
-        (uplink.gateway, uplink.nat),
-        (Gateway::Auto, Nat::Masquerade)
-    );
-    let probe = ProbeSpec {
-        targets: vec![Target::Gateway, icmp("1.1.1.1"), icmp("8.8.8.8")],
-        quorum: 1,
-        interval: Duration::from_millis(500),
-        timeout: Duration::from_secs(1),
-        fall: 3,
-        rise: 5,
-    };
-    assert_eq!(uplink.probe, probe);
+    for (family, targets) in [
+        (Family::V4, ["1.1.1.1", "8.8.8.8"]),
+        (Family::V6, ["2606:4700:4700::1111", "2001:4860:4860::8888"]),
+    ] {
+        let access = uplink.access(family).unwrap();
+        assert_eq!(
+            (access.gateway, access.nat, access.expected),
+            (Gateway::Auto, Nat::Masquerade, false)
+        );
+        let probe = ProbeSpec {
+            targets: vec![Target::Gateway, icmp(targets[0]), icmp(targets[1])],
+            quorum: 1,
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 5,
+        };
+        assert_eq!(access.probe, probe);
+    }
 }
 
 #[test]
@@ -65,7 +77,7 @@ fn one_group_has_all_uplinks_by_weight_in_the_order_of_the_file() {
     );
     let names: Vec<_> = parsed.names().map(UplinkName::as_str).collect();
     assert_eq!(names, ["b", "z"]);
-    let config = parsed.to_config(&Slots::default());
+    let config = config(&parsed);
     assert_eq!(config.lan, ["br-lan"]);
     let [group] = &config.groups[..] else {
         panic!("one group")
@@ -83,7 +95,10 @@ fn slots_come_from_outside_and_new_names_get_one() {
     let parsed = good("uplink.b.interface = \"b0\"\nuplink.a.interface = \"a0\"\n");
     let mut slots = Slots::default();
     slots.allocate([&name("x"), &name("a")], 15).unwrap();
-    let slot_of = |slots: &Slots, word| parsed.to_config(slots).uplink(&name(word)).unwrap().slot;
+    let slot_of = |slots: &Slots, word| {
+        let config = parsed.to_config(slots, &OutletCodes::default());
+        config.uplink(&name(word)).unwrap().slot
+    };
     assert_eq!(
         (slot_of(&slots, "a"), slot_of(&slots, "b")),
         (Slot(2), Slot(3))
@@ -110,11 +125,12 @@ fn an_uplink_overrides_what_all_get() {
     let [a, b] = parsed.uplinks() else {
         panic!("two uplinks")
     };
-    assert_eq!((a.probe.rise, b.probe.rise), (2, 9));
-    assert_eq!(a.probe.interval, Duration::from_secs(2));
-    assert_eq!(b.probe.interval, Duration::from_millis(500));
-    assert_eq!(a.probe.targets, [icmp("9.9.9.9")]);
-    assert_eq!(b.probe.targets, [icmp("9.9.9.9")]);
+    let [a, b] = [a, b].map(|u| &u.ipv4.as_ref().unwrap().probe);
+    assert_eq!((a.rise, b.rise), (2, 9));
+    assert_eq!(a.interval, Duration::from_secs(2));
+    assert_eq!(b.interval, Duration::from_millis(500));
+    assert_eq!(a.targets, [icmp("9.9.9.9")]);
+    assert_eq!(b.targets, [icmp("9.9.9.9")]);
 }
 
 #[test]
@@ -125,9 +141,12 @@ fn values_at_their_bounds_are_taken() {
     with_one("probe = { interval = \"1h\", timeout = \"60s\", fall = 1000, rise = 1000 }");
     with_one("probe = { quorum = 2 }");
     with_one("[reserve]\ntables = 256\nrule_priority = 1\nrule_priority_last = 101");
-    with_one("[reserve]\ntables = 4294901759\nrule_priority_last = 32666");
+    with_one("[reserve]\ntables = 4294950911\nrule_priority_last = 32666");
     with_one("[reserve]\nnexthop_ids = 4293918719\nmark_mask = 0xf\nproto = 255");
     with_one("[reserve]\nmark_mask = 0xffffffff\nnft_table = \"inets\"");
+    with_one("[reserve]\nmark_mask = 0xf\nmark_uplink_bits = 2");
+    with_one("[reserve]\nmark_uplink_bits = 1");
+    with_one("[reserve]\nmark_uplink_bits = 6");
     with_one("[reserve]\nproto = 185\nmark_mask = \"4080\"");
     good("uplink.abcdefghijklmno.interface = \"fifteen-letters\"");
     good("uplink.a.interface = \"lan0\"\nuplink.b.interface = \"lan0.7\"\nlan = [\"lan0.8\"]");
@@ -144,16 +163,55 @@ fn addresses_may_repeat_where_that_makes_sense() {
     let [uplink] = parsed.uplinks() else {
         panic!("one uplink")
     };
-    assert_eq!(uplink.gateway, Gateway::Address(address));
-    assert_eq!(uplink.nat, Nat::Source(address));
+    let access = uplink.access(Family::V4).unwrap();
+    assert!(access.expected);
+    assert_eq!(access.gateway, Gateway::Address(address));
+    assert_eq!(access.nat, Nat::Source(address));
 }
 
 #[test]
 fn without_targets_the_link_alone_decides_whatever_the_quorum_for_all() {
     let parsed = good("probe.quorum = 2\nuplink.a = { interface = \"a0\", probe.targets = [] }");
-    assert_eq!(parsed.uplinks()[0].probe.targets, []);
+    assert_eq!(probe(&parsed, Family::V4).targets, []);
     let parsed = with_one("probe.targets = [\"gateway\"]");
-    assert_eq!(parsed.uplinks()[0].probe.deciding(), 1);
+    assert_eq!(probe(&parsed, Family::V4).deciding(), 1);
+}
+
+fn probe(parsed: &Parsed, family: Family) -> &ProbeSpec {
+    &parsed.uplinks()[0].access(family).unwrap().probe
+}
+
+#[test]
+fn each_family_is_asked_for_by_its_own_targets_and_a_quorum_they_can_reach() {
+    let parsed = with_one(
+        "probe = { quorum = 2, targets = [\"gateway\", \"9.9.9.9\", \"icmp:2620:fe::fe\", \"1.1.1.1\"] }",
+    );
+    let (v4, v6) = (probe(&parsed, Family::V4), probe(&parsed, Family::V6));
+    assert_eq!(
+        v4.targets,
+        [Target::Gateway, icmp("9.9.9.9"), icmp("1.1.1.1")]
+    );
+    assert_eq!(v6.targets, [Target::Gateway, icmp("2620:fe::fe")]);
+    assert_eq!((v4.quorum, v6.quorum), (2, 1));
+    let parsed = with_one("probe.targets = [\"9.9.9.9\"]");
+    assert_eq!(probe(&parsed, Family::V6).targets, []);
+}
+
+#[test]
+fn a_family_is_used_unless_it_is_switched_off() {
+    let parsed = with_one("ipv4.use = false\nipv6 = { gateway = \"fe80::1\", nat = \"none\" }");
+    let [uplink] = parsed.uplinks() else {
+        panic!("one uplink")
+    };
+    assert_eq!(uplink.ipv4, None);
+    let access = uplink.access(Family::V6).unwrap();
+    assert!(access.expected);
+    assert_eq!(access.gateway, Gateway::Address("fe80::1".parse().unwrap()));
+    assert_eq!(access.nat, Nat::None);
+    let parsed = with_one("ipv6.nat = \"2001:db8::7\"");
+    let v6 = parsed.uplinks()[0].ipv6.as_ref().unwrap();
+    assert_eq!(v6.nat, Nat::Source("2001:db8::7".parse().unwrap()));
+    assert!(!parsed.uplinks()[0].ipv4.as_ref().unwrap().expected);
 }
 
 #[test]
@@ -163,12 +221,13 @@ fn reserve_is_read_with_both_ways_to_write_a_mask() {
     assert_eq!(number.reserve(), text.reserve());
     let expected = Reserve {
         mark_mask: 0x00ff_f000,
+        mark_uplink_bits: 5,
         proto: Proto(200),
         nft_table: "wan".to_owned(),
         ..Reserve::default()
     };
     assert_eq!(number.reserve(), &expected);
-    assert_eq!(number.slot_max(), 63);
+    assert_eq!((number.slot_max(), number.outlet_max()), (31, 63));
 }
 
 #[test]
@@ -189,9 +248,10 @@ fn places_lead_to_the_value_or_else_to_the_name() {
     assert_eq!(at(&isp1, Field::Name), "isp1");
     assert_eq!(at(&isp1, Field::Interface), "\"eth1\"");
     assert_eq!(at(&isp1, Field::Weight), "3");
-    assert_eq!(at(&isp1, Field::Gateway), "\"192.0.2.1\"");
-    assert_eq!(at(&isp1, Field::Nat), "isp1");
-    assert_eq!(at(&isp2, Field::Gateway), "isp2");
+    assert_eq!(at(&isp1, Field::Gateway(Family::V4)), "\"192.0.2.1\"");
+    assert_eq!(at(&isp1, Field::Access(Family::V4)), "ipv4");
+    assert_eq!(at(&isp1, Field::Nat(Family::V4)), "isp1");
+    assert_eq!(at(&isp2, Field::Gateway(Family::V6)), "isp2");
     assert_eq!(at(&isp2, Field::Rise), "9");
     assert_eq!(at(&name("isp3"), Field::Name), "");
     let reserve = |field| &text[parsed.span_of_reserve(field)];

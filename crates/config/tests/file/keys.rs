@@ -88,7 +88,7 @@ error: unknown key `colour` in [uplink.isp1]
 3 | colour = "red"
   | ^^^^^^ no such key
   |
-  = hint: known here: `interface`, `weight`, `ipv4`, `probe`
+  = hint: known here: `interface`, `weight`, `ipv4`, `ipv6`, `probe`
 "#);
 }
 
@@ -96,6 +96,7 @@ error: unknown key `colour` in [uplink.isp1]
 fn keys_of_later_versions_say_so() {
     let text = r#"[uplink.isp1]
 interface = "eth1"
+on_degraded = "avoid"
 [uplink.isp1.ipv6]
 nat = "prefix"
 [uplink.isp1.probe]
@@ -106,63 +107,62 @@ rtt = {}
 limit = "50GB"
 [group.calls]
 tiers = [["isp1"]]
-[[policy]]
-name = "voip"
+on_degraded = "avoid"
 "#;
     insta::assert_snapshot!(shown(text), @r#"
-error: this version does not know `ipv6` in [uplink.isp1] yet
- --> u.toml:3:14
+error: this version does not know `on_degraded` in [uplink.isp1] yet
+ --> u.toml:3:1
   |
-3 | [uplink.isp1.ipv6]
-  |              ^^^^ comes with a later version
+3 | on_degraded = "avoid"
+  | ^^^^^^^^^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
 
-error: this version does not know `profile` in [uplink.isp1.probe] yet
- --> u.toml:6:1
+error: this version does not know nat `prefix` of uplink `isp1` yet
+ --> u.toml:5:7
   |
-6 | profile = "fast"
+5 | nat = "prefix"
+  |       ^^^^^^^^ comes with a later version
+  |
+  = hint: write "masquerade", "none" or an IPv6 address until then
+
+error: this version does not know `profile` in [uplink.isp1.probe] yet
+ --> u.toml:7:1
+  |
+7 | profile = "fast"
   | ^^^^^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
 
 error: this version does not know `loss` in [uplink.isp1.probe] yet
- --> u.toml:7:1
+ --> u.toml:8:1
   |
-7 | loss = { fail = "40%" }
+8 | loss = { fail = "40%" }
   | ^^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
 
 error: this version does not know `rtt` in [uplink.isp1.probe] yet
- --> u.toml:8:1
+ --> u.toml:9:1
   |
-8 | rtt = {}
+9 | rtt = {}
   | ^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
 
 error: this version does not know `budget` in [uplink.isp1] yet
- --> u.toml:9:14
-  |
-9 | [uplink.isp1.budget]
-  |              ^^^^^^ comes with a later version
-  |
-  = hint: remove it or comment it out until then
-
-error: this version does not know `group` at the top of the file yet
-  --> u.toml:11:2
+  --> u.toml:10:14
    |
-11 | [group.calls]
-   |  ^^^^^ comes with a later version
+10 | [uplink.isp1.budget]
+   |              ^^^^^^ comes with a later version
    |
    = hint: remove it or comment it out until then
 
-error: this version does not know `policy` at the top of the file yet
-  --> u.toml:13:3
+error: this version does not know `on_degraded` in [group.calls] yet
+  --> u.toml:14:1
    |
-13 | [[policy]]
-   |   ^^^^^^ comes with a later version
+14 | on_degraded = "avoid"
+   | ^^^^^^^^^^^ comes with a later version
    |
    = hint: remove it or comment it out until then
 "#);
@@ -185,7 +185,7 @@ error: `gateway` does not belong in [uplink.isp1]
 3 | gateway = "auto"
   | ^^^^^^^ not here
   |
-  = hint: it belongs in [uplink.isp1.ipv4]
+  = hint: it belongs in [uplink.isp1.ipv4] or in [uplink.isp1.ipv6]
 
 error: `lan` does not belong in [uplink.isp1]
  --> u.toml:4:1

@@ -10,8 +10,10 @@ interface = "eth1"
 targets = [
   "gatway",
   "icmp:example.org",
-  "icmp:2001:db8::1",
-  "2001:db8::1",
+  "icmp:fe80::1",
+  "::1",
+  "::ffff:1.1.1.1",
+  "icmp:[2001:db8::1]:443",
   "224.0.0.1",
   "icmp:0.0.0.0",
   "127.0.0.1",
@@ -29,75 +31,91 @@ error: target `gatway` of uplink `isp1` is of no known kind
   |
   = hint: did you mean "gateway"?
 
-error: target `icmp:example.org` of uplink `isp1` cannot be asked: it is not an IPv4 address
+error: target `icmp:example.org` of uplink `isp1` cannot be asked: it is not an address
  --> u.toml:6:3
   |
 6 |   "icmp:example.org",
-  |   ^^^^^^^^^^^^^^^^^^ not an IPv4 address
+  |   ^^^^^^^^^^^^^^^^^^ not an address
   |
   = hint: give its address: looking up the name would need the very uplink that is probed
 
-error: target `icmp:2001:db8::1` of uplink `isp1` cannot be asked: it is an IPv6 address
+error: target `icmp:fe80::1` of uplink `isp1` cannot be asked: it is a link-local address
  --> u.toml:7:3
   |
-7 |   "icmp:2001:db8::1",
-  |   ^^^^^^^^^^^^^^^^^^ an IPv6 address
+7 |   "icmp:fe80::1",
+  |   ^^^^^^^^^^^^^^ a link-local address
   |
-  = hint: this version does not know IPv6 yet: give an IPv4 address
+  = hint: give an address that counts beyond the link
 
-error: target `2001:db8::1` of uplink `isp1` cannot be asked: it is an IPv6 address
+error: target `::1` of uplink `isp1` cannot be asked: it is this machine itself
  --> u.toml:8:3
   |
-8 |   "2001:db8::1",
-  |   ^^^^^^^^^^^^^ an IPv6 address
+8 |   "::1",
+  |   ^^^^^ this machine itself
   |
-  = hint: this version does not know IPv6 yet: give an IPv4 address
+  = hint: give the address of a host beyond the uplink's interface
 
-error: target `224.0.0.1` of uplink `isp1` cannot be asked: it is a multicast address
+error: target `::ffff:1.1.1.1` of uplink `isp1` cannot be asked: it is an IPv4 address in the clothes of IPv6
  --> u.toml:9:3
   |
-9 |   "224.0.0.1",
-  |   ^^^^^^^^^^^ a multicast address
+9 |   "::ffff:1.1.1.1",
+  |   ^^^^^^^^^^^^^^^^ an IPv4 address in the clothes of IPv6
   |
-  = hint: give the address of one host
+  = hint: write the IPv4 address itself
 
-error: target `icmp:0.0.0.0` of uplink `isp1` cannot be asked: it is no host's address
+error: target `icmp:[2001:db8::1]:443` of uplink `isp1` cannot be asked: it is not an address
   --> u.toml:10:3
    |
-10 |   "icmp:0.0.0.0",
+10 |   "icmp:[2001:db8::1]:443",
+   |   ^^^^^^^^^^^^^^^^^^^^^^^^ not an address
+   |
+   = hint: write only the address: "2001:db8::1"
+
+error: target `224.0.0.1` of uplink `isp1` cannot be asked: it is a multicast address
+  --> u.toml:11:3
+   |
+11 |   "224.0.0.1",
+   |   ^^^^^^^^^^^ a multicast address
+   |
+   = hint: give the address of one host
+
+error: target `icmp:0.0.0.0` of uplink `isp1` cannot be asked: it is no host's address
+  --> u.toml:12:3
+   |
+12 |   "icmp:0.0.0.0",
    |   ^^^^^^^^^^^^^^ no host's address
    |
    = hint: give the address of one host
 
 error: target `127.0.0.1` of uplink `isp1` cannot be asked: it is this machine itself
-  --> u.toml:11:3
+  --> u.toml:13:3
    |
-11 |   "127.0.0.1",
+13 |   "127.0.0.1",
    |   ^^^^^^^^^^^ this machine itself
    |
    = hint: give the address of a host beyond the uplink's interface
 
 error: target `1.1.1.1:53` of uplink `isp1` is of no known kind
-  --> u.toml:12:3
-   |
-12 |   "1.1.1.1:53",
-   |   ^^^^^^^^^^^^ not a target
-   |
-   = hint: write "gateway", "icmp:1.1.1.1" or an IPv4 address
-
-error: target `ping:1.1.1.1` of uplink `isp1` is of no known kind
-  --> u.toml:13:3
-   |
-13 |   "ping:1.1.1.1",
-   |   ^^^^^^^^^^^^^^ not a target
-   |
-   = hint: write "gateway", "icmp:1.1.1.1" or an IPv4 address
-
-error: target `` of uplink `isp1` cannot be asked: it is not an IPv4 address
   --> u.toml:14:3
    |
-14 |   "",
-   |   ^^ not an IPv4 address
+14 |   "1.1.1.1:53",
+   |   ^^^^^^^^^^^^ not a target
+   |
+   = hint: write "gateway", "icmp:1.1.1.1" or an address
+
+error: target `ping:1.1.1.1` of uplink `isp1` is of no known kind
+  --> u.toml:15:3
+   |
+15 |   "ping:1.1.1.1",
+   |   ^^^^^^^^^^^^^^ not a target
+   |
+   = hint: write "gateway", "icmp:1.1.1.1" or an address
+
+error: target `` of uplink `isp1` cannot be asked: it is not an address
+  --> u.toml:16:3
+   |
+16 |   "",
+   |   ^^ not an address
    |
    = hint: give an address such as "192.0.2.1"
 "#);
@@ -195,7 +213,7 @@ error: the quorum of uplink `isp1` is 2, but only 1 target decides
   |
   = hint: lower the quorum or add targets; the gateway does not decide beside other targets
 
-error: the quorum of uplink `isp2` is 3, but only 2 targets decide
+error: the quorum of uplink `isp2` is 3, but only 2 targets of one family decide
  --> u.toml:8:16
   |
 8 | probe.quorum = 3
@@ -237,7 +255,7 @@ interface = "eth3"
 probe.fall = 2
 "#;
     insta::assert_snapshot!(shown(text), @r#"
-error: the quorum of [probe] is 3, but only 2 targets decide
+error: the quorum of [probe] is 3, but only 2 targets of one family decide
  --> u.toml:2:10
   |
 2 | quorum = 3

@@ -1,7 +1,7 @@
 //! No text makes the reader panic, and every place it names lies within the text.
 
 use proptest::prelude::*;
-use uplinkd_config::{Slots, parse, render, sample, to_json};
+use uplinkd_config::{OutletCodes, Slots, parse, render, sample, to_json};
 
 /// Reads a text to the end and looks at everything that comes of it.
 fn survives(text: &str) -> Result<(), TestCaseError> {
@@ -9,7 +9,7 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
     let found = match parse("u.toml", text) {
         Ok(parsed) => {
             prop_assert!(is_toml, "taken, but not TOML");
-            let config = parsed.to_config(&Slots::default());
+            let config = parsed.to_config(&Slots::default(), &OutletCodes::default());
             prop_assert!(!config.uplinks.is_empty());
             parsed.warnings().to_vec()
         }
@@ -83,6 +83,11 @@ fn piece() -> impl Strategy<Value = String> {
             "[reserve]\n",
             "quorum = 9\n",
             "targets = [1]\n",
+            "[group.g]\ntiers = [[\"isp1\"]]\n",
+            "[[policy]]\nuse = \"isp1\"\n",
+            "[policy.match]\n",
+            "match = { source = [\"10.0.0.0/8\", { file = \"n\" }], not = { dport = \"1-2\" } }\n",
+            "schedule = \"mon-fri 22:00-06:00\"\n",
         ])
         .prop_map(str::to_owned),
         "\\PC{0,6}",

@@ -22,13 +22,13 @@ error: `reserve.proto` cannot be 16: that is the number of dhcp clients
   |
   = hint: their routes would be taken for ours; choose one that nobody uses, such as 177
 
-error: `reserve.tables` must be 256 to 4294901759, not 255
+error: `reserve.tables` must be 256 to 4294950911, not 255
  --> u.toml:5:10
   |
 5 | tables = 255
-  |          ^^^ not in 256 to 4294901759
+  |          ^^^ not in 256 to 4294950911
   |
-  = hint: 65536 tables are taken from there on; 253 to 255 are the kernel's own
+  = hint: 16384 tables are taken from there on; 253 to 255 are the kernel's own
 
 error: `reserve.rule_priority` must be 1 to 32666, not 0
  --> u.toml:6:17
@@ -76,13 +76,13 @@ error: `reserve.proto` must be 5 to 255, not 256
   |
   = hint: 0 to 4 mean something to the kernel and to `ip`; 177 is the default
 
-error: `reserve.tables` must be 256 to 4294901759, not 4294967295
+error: `reserve.tables` must be 256 to 4294950911, not 4294967295
  --> u.toml:5:10
   |
 5 | tables = 0xffffffff
-  |          ^^^^^^^^^^ not in 256 to 4294901759
+  |          ^^^^^^^^^^ not in 256 to 4294950911
   |
-  = hint: 65536 tables are taken from there on; 253 to 255 are the kernel's own
+  = hint: 16384 tables are taken from there on; 253 to 255 are the kernel's own
 
 error: `reserve.rule_priority` must be 1 to 32666, not -5
  --> u.toml:6:17
@@ -163,7 +163,7 @@ error: `reserve.mark_mask` is not usable: the bits of 0xff0000ff do not stand si
 4 | mark_mask = "0xff0000ff"
   |             ^^^^^^^^^^^^ needs one run of 4 bits or more
   |
-  = hint: write a mask such as "0xff000000" (room for 15 uplinks) or "0x00fff000" (63)
+  = hint: write a mask such as "0xff000000" (room for 7 uplinks and 15 places that policies lead to) or "0x00fff000" (31 and 63)
 "#);
 }
 
@@ -181,7 +181,7 @@ error: `reserve.mark_mask` is not usable: 0x00000007 has fewer than 4 bits
 4 | mark_mask = 0x7
   |             ^^^ needs one run of 4 bits or more
   |
-  = hint: write a mask such as "0xff000000" (room for 15 uplinks) or "0x00fff000" (63)
+  = hint: write a mask such as "0xff000000" (room for 7 uplinks and 15 places that policies lead to) or "0x00fff000" (31 and 63)
 "#);
 }
 
@@ -199,7 +199,7 @@ error: `reserve.mark_mask` is not usable: 8573157376 does not fit into 32 bits
 4 | mark_mask = "0x1ff000000"
   |             ^^^^^^^^^^^^^ needs one run of 4 bits or more
   |
-  = hint: write a mask such as "0xff000000" (room for 15 uplinks) or "0x00fff000" (63)
+  = hint: write a mask such as "0xff000000" (room for 7 uplinks and 15 places that policies lead to) or "0x00fff000" (31 and 63)
 "#);
 }
 
@@ -230,7 +230,7 @@ uplink.a.interface = "a0"
 reserve.mark_mask = "0xf0"
 "#;
     insta::assert_snapshot!(shown(text), @r#"
-error: 4 uplinks are too many: mark mask 0x000000f0 has room for 3
+error: 4 uplinks are too many: 2 bits of mark mask 0x000000f0 have room for 3
  --> u.toml:4:8
   |
 4 | uplink.a.interface = "a0"
@@ -238,7 +238,7 @@ error: 4 uplinks are too many: mark mask 0x000000f0 has room for 3
 5 | reserve.mark_mask = "0xf0"
   |                     ------ the mask
   |
-  = hint: widen `reserve.mark_mask`: half of its bits number the uplinks
+  = hint: widen the mask, such as `reserve.mark_mask = "0xffff0000"` (room for 127)
 "#);
 }
 
@@ -293,5 +293,50 @@ error: `reserve.nft_table` cannot be `filter`: other software uses that table, a
   |             ^^^^^^^^ taken
   |
   = hint: choose a name that nobody else uses, such as "uplinkd"
+"#);
+}
+
+#[test]
+fn bits_for_uplinks_that_leave_none_for_the_rest() {
+    let text = r#"[uplink.isp1]
+interface = "eth1"
+[reserve]
+mark_mask = 0xf0
+mark_uplink_bits = 3
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: `reserve.mark_uplink_bits` 3 leaves too little of mark mask 0x000000f0
+ --> u.toml:5:20
+  |
+5 | mark_uplink_bits = 3
+  |                    ^ at most 2 with this mask
+  |
+  = hint: one bit is for connections from outside and one or more for where policies lead; widen `reserve.mark_mask`
+"#);
+    let text = "uplink.a.interface = \"a0\"\nreserve.mark_uplink_bits = 0\n";
+    insta::assert_snapshot!(shown(text), @r#"
+error: `reserve.mark_uplink_bits` must be 1 to 12, not 0
+ --> u.toml:2:28
+  |
+2 | reserve.mark_uplink_bits = 0
+  |                            ^ not in 1 to 12
+  |
+  = hint: 3 bits number 7 uplinks, 4 bits 15
+"#);
+}
+
+#[test]
+fn more_uplinks_than_bits_where_the_mask_has_more() {
+    let uplinks: String = (1..=8)
+        .map(|i| format!("uplink.u{i}.interface = \"e{i}\"\n"))
+        .collect();
+    insta::assert_snapshot!(shown(&uplinks), @r#"
+error: 8 uplinks are too many: 3 bits of mark mask 0xff000000 have room for 7
+ --> u.toml:8:8
+  |
+8 | uplink.u8.interface = "e8"
+  |        ^^ uplink number 8
+  |
+  = hint: set `reserve.mark_uplink_bits = 4`; policies then have fewer bits for where they lead
 "#);
 }

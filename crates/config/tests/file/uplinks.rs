@@ -263,7 +263,8 @@ error: the weight of uplink `isp4` must be 1 to 256, not a number of that size
 
 #[test]
 fn gateways_that_are_no_hosts_address() {
-    let text = r#"[uplink.isp0]
+    let text = r#"reserve.mark_uplink_bits = 4
+[uplink.isp0]
 interface = "eth0"
 ipv4.gateway = "fe80::1"
 [uplink.isp1]
@@ -290,65 +291,65 @@ ipv4.gateway = "dhcp"
 "#;
     insta::assert_snapshot!(shown(text), @r#"
 error: the gateway of uplink `isp0` cannot be `fe80::1`: that is an IPv6 address
- --> u.toml:3:16
+ --> u.toml:4:16
   |
-3 | ipv4.gateway = "fe80::1"
+4 | ipv4.gateway = "fe80::1"
   |                ^^^^^^^^^ an IPv6 address
   |
-  = hint: this version does not know IPv6 yet: give an IPv4 address, or write "auto"
+  = hint: it belongs in [uplink.isp0.ipv6]; give an IPv4 address here, or write "auto"
 
 error: the gateway of uplink `isp1` cannot be `0.0.0.0`: that is no host's address
- --> u.toml:6:16
+ --> u.toml:7:16
   |
-6 | ipv4.gateway = "0.0.0.0"
+7 | ipv4.gateway = "0.0.0.0"
   |                ^^^^^^^^^ no host's address
   |
   = hint: give the address of one host, or write "auto"
 
 error: the gateway of uplink `isp2` cannot be `224.0.0.1`: that is a multicast address
- --> u.toml:9:16
-  |
-9 | ipv4.gateway = "224.0.0.1"
-  |                ^^^^^^^^^^^ a multicast address
-  |
-  = hint: give the address of one host, or write "auto"
+  --> u.toml:10:16
+   |
+10 | ipv4.gateway = "224.0.0.1"
+   |                ^^^^^^^^^^^ a multicast address
+   |
+   = hint: give the address of one host, or write "auto"
 
 error: the gateway of uplink `isp3` cannot be `10.0.0.1/24`: that is not an IPv4 address
-  --> u.toml:12:16
+  --> u.toml:13:16
    |
-12 | ipv4.gateway = "10.0.0.1/24"
+13 | ipv4.gateway = "10.0.0.1/24"
    |                ^^^^^^^^^^^^^ not an IPv4 address
    |
    = hint: write only the address: "10.0.0.1", or write "auto"
 
 error: the gateway of uplink `isp4` cannot be `127.0.0.1`: that is this machine itself
-  --> u.toml:15:16
+  --> u.toml:16:16
    |
-15 | ipv4.gateway = "127.0.0.1"
+16 | ipv4.gateway = "127.0.0.1"
    |                ^^^^^^^^^^^ this machine itself
    |
    = hint: give the address of a host beyond the uplink's interface, or write "auto"
 
 error: the gateway of uplink `isp5` cannot be `255.255.255.255`: that is a broadcast address
-  --> u.toml:18:16
+  --> u.toml:19:16
    |
-18 | ipv4.gateway = "255.255.255.255"
+19 | ipv4.gateway = "255.255.255.255"
    |                ^^^^^^^^^^^^^^^^^ a broadcast address
    |
    = hint: give the address of one host, or write "auto"
 
 error: the gateway of uplink `isp6` cannot be `atuo`: that is not an IPv4 address
-  --> u.toml:21:16
+  --> u.toml:22:16
    |
-21 | ipv4.gateway = "atuo"
+22 | ipv4.gateway = "atuo"
    |                ^^^^^^ not an IPv4 address
    |
    = hint: did you mean "auto"?
 
 error: the gateway of uplink `isp7` cannot be `dhcp`: that is not an IPv4 address
-  --> u.toml:24:16
+  --> u.toml:25:16
    |
-24 | ipv4.gateway = "dhcp"
+25 | ipv4.gateway = "dhcp"
    |                ^^^^^^ not an IPv4 address
    |
    = hint: give an address such as "192.0.2.1", or write "auto"
@@ -396,7 +397,7 @@ error: the nat of uplink `isp2` cannot be `2001:db8::1`: that is an IPv6 address
 9 | ipv4.nat = "2001:db8::1"
   |            ^^^^^^^^^^^^^ an IPv6 address
   |
-  = hint: this version does not know IPv6 yet: give an IPv4 address, or write "masquerade" or "none"
+  = hint: it belongs in [uplink.isp2.ipv6]; give an IPv4 address here, or write "masquerade" or "none"
 
 error: the nat of uplink `isp3` cannot be `0.0.0.0`: that is no host's address
   --> u.toml:12:12
@@ -413,5 +414,124 @@ error: the nat of uplink `isp4` cannot be `snat`: that is not an IPv4 address
    |            ^^^^^^ not an IPv4 address
    |
    = hint: give an address such as "192.0.2.1", or write "masquerade" or "none"
+"#);
+}
+
+#[test]
+fn gateways_and_nats_of_ipv6() {
+    let text = r#"[uplink.a]
+interface = "a0"
+ipv6.gateway = "192.0.2.1"
+[uplink.b]
+interface = "b0"
+ipv6.gateway = "fe80::1%eth0"
+[uplink.c]
+interface = "c0"
+ipv6.gateway = "ff02::1"
+[uplink.d]
+interface = "d0"
+ipv6 = { gateway = "router", nat = "fe80::7" }
+[uplink.e]
+interface = "e0"
+ipv6 = { gateway = "2001:db8::1/64", nat = "prefix" }
+[uplink.f]
+interface = "f0"
+ipv6.nat = "::ffff:192.0.2.1"
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: the gateway of uplink `a` cannot be `192.0.2.1`: that is an IPv4 address
+ --> u.toml:3:16
+  |
+3 | ipv6.gateway = "192.0.2.1"
+  |                ^^^^^^^^^^^ an IPv4 address
+  |
+  = hint: it belongs in [uplink.a.ipv4]; give an IPv6 address here, or write "auto"
+
+error: the gateway of uplink `b` cannot be `fe80::1%eth0`: that is not an IPv6 address
+ --> u.toml:6:16
+  |
+6 | ipv6.gateway = "fe80::1%eth0"
+  |                ^^^^^^^^^^^^^^ not an IPv6 address
+  |
+  = hint: write only the address: "fe80::1", or write "auto"
+
+error: the gateway of uplink `c` cannot be `ff02::1`: that is a multicast address
+ --> u.toml:9:16
+  |
+9 | ipv6.gateway = "ff02::1"
+  |                ^^^^^^^^^ a multicast address
+  |
+  = hint: give the address of one host, or write "auto"
+
+error: the gateway of uplink `d` cannot be `router`: that is not an IPv6 address
+  --> u.toml:12:20
+   |
+12 | ipv6 = { gateway = "router", nat = "fe80::7" }
+   |                    ^^^^^^^^ not an IPv6 address
+   |
+   = hint: give an address such as "2001:db8::1", or write "auto"
+
+error: the nat of uplink `d` cannot be `fe80::7`: that is a link-local address
+  --> u.toml:12:36
+   |
+12 | ipv6 = { gateway = "router", nat = "fe80::7" }
+   |                                    ^^^^^^^^^ a link-local address
+   |
+   = hint: give an address that counts beyond the link, or write "masquerade" or "none"
+
+error: the gateway of uplink `e` cannot be `2001:db8::1/64`: that is not an IPv6 address
+  --> u.toml:15:20
+   |
+15 | ipv6 = { gateway = "2001:db8::1/64", nat = "prefix" }
+   |                    ^^^^^^^^^^^^^^^^ not an IPv6 address
+   |
+   = hint: write only the address: "2001:db8::1", or write "auto"
+
+error: this version does not know nat `prefix` of uplink `e` yet
+  --> u.toml:15:44
+   |
+15 | ipv6 = { gateway = "2001:db8::1/64", nat = "prefix" }
+   |                                            ^^^^^^^^ comes with a later version
+   |
+   = hint: write "masquerade", "none" or an IPv6 address until then
+
+error: the nat of uplink `f` cannot be `::ffff:192.0.2.1`: that is an IPv4 address in the clothes of IPv6
+  --> u.toml:18:12
+   |
+18 | ipv6.nat = "::ffff:192.0.2.1"
+   |            ^^^^^^^^^^^^^^^^^^ an IPv4 address in the clothes of IPv6
+   |
+   = hint: write the IPv4 address itself, or write "masquerade" or "none"
+"#);
+}
+
+#[test]
+fn an_uplink_that_is_used_for_no_family() {
+    let text = r#"[uplink.a]
+interface = "a0"
+ipv4.use = false
+ipv6.use = false
+[uplink.b]
+interface = "b0"
+ipv6.use = "no"
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: uplink `a` is used for neither IPv4 nor IPv6
+ --> u.toml:4:12
+  |
+3 | ipv4.use = false
+  |            ----- off here
+4 | ipv6.use = false
+  |            ^^^^^ the other one is off too
+  |
+  = hint: remove the uplink, or let it carry one of them
+
+error: `use` in [uplink.b.ipv6] is text, not true or false
+ --> u.toml:7:12
+  |
+7 | ipv6.use = "no"
+  |            ^^^^ expected true or false
+  |
+  = hint: write for example `use = true`
 "#);
 }

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use uplinkd_model::{Desired, Observed, Outcome, Plan, Step, notice::Notice};
+use uplinkd_model::{
+    Config, Desired, Family, Mark, Observed, Outcome, Plan, Slot, Step, notice::Notice,
+};
 
 use super::Controller;
 use crate::{
-    FAMILY, Time,
-    desired::{Inputs, desired},
+    Time,
+    desired::{Inputs, Line, desired},
     event::Action,
+    families::{FAMILIES, PerFamily},
     probe::TargetKey,
     reconcile::{self, Backoff, RepairLimit},
+    select::{Serving, distinct_tiers},
 };
 
 /// How long things must be quiet after a hint before we look: a burst of changes is one look.
@@ -36,7 +40,7 @@ pub(super) struct Settle {
     tried: Option<Desired>,
     retry_at: Option<Time>,
     /// A step of the last plan was refused.
-    was_refused: bool,
+    pub(super) was_refused: bool,
     /// What the last look verified.
     verified: Option<Desired>,
     steps: usize,
@@ -145,25 +149,36 @@ impl Controller {
         }
     }
 
-    /// At start an uplink of unknown health serves if the kernel has it in service from before, or
-    /// nobody: a restart neither cuts a working line nor puts a dead one back.
+    /// At start a line of unknown health serves if the kernel has it in service from before, or
+    /// nobody: a restart neither cuts a working line nor puts a dead one back. Nor is it a failback:
+    /// outlets go on with the tier that they have.
     fn adopt_service(&mut self, observed: &Observed) {
         let reserve = &self.config.reserve;
-        let serves = |slot| {
-            let nexthop = observed
-                .nexthops
-                .get(&reserve.nexthop_service(FAMILY, slot));
+        let serves = |family, slot| {
+            let id = reserve.nexthop_service(family, slot);
+            let nexthop = observed.nexthops.get(&id);
             nexthop.is_some_and(|n| reserve.owns_nexthop(n))
         };
-        let nobody = !self.config.uplinks.iter().any(|u| serves(u.slot));
-        for (uplink, state) in self.config.uplinks.iter().zip(&mut self.uplinks) {
-            state.serves_unknown = nobody || serves(uplink.slot);
-            if !state.serves_unknown {
-                // We may have died between taking it out and releasing its connections.
-                state.flush = Some(reserve.mark_out(uplink.slot));
-            } else if !nobody {
-                self.service.uplinks.insert(uplink.name.clone());
+        for family in FAMILIES {
+            let nobody = !self.config.uplinks.iter().any(|u| serves(family, u.slot));
+            for line in self.lines.iter_mut().filter(|l| l.family == family) {
+                let uplink = &self.config.uplinks[line.uplink];
+                line.serves_unknown = nobody || serves(family, uplink.slot);
+                if !line.serves_unknown {
+                    // We may have died between taking it out and releasing its connections.
+                    line.flush = Some(reserve.mark_out(uplink.slot));
+                } else if !nobody {
+                    let service = self.service.of_mut(family);
+                    service.uplinks.insert(uplink.name.clone());
+                }
             }
+        }
+        self.departed = departed_before(&self.config, observed);
+        let numbers = distinct_tiers(&self.config);
+        for (outlet, serving) in self.config.outlets.iter().zip(&mut self.serving) {
+            *serving = PerFamily::from_fn(|family| {
+                Serving::found(&self.config, &numbers, outlet, family, observed).unwrap_or_default()
+            });
         }
     }
 
@@ -173,31 +188,30 @@ impl Controller {
             return;
         };
         let reserve = &self.config.reserve;
-        for (index, uplink) in self.config.uplinks.iter().enumerate() {
+        for index in 0..self.lines.len() {
+            let (line, uplink) = (&self.lines[index], self.uplink_of(index));
             let table = reserve.table_path(uplink.slot);
             let has_route = observed.routes.iter().any(|r| {
-                r.table == table && r.destination.prefix_len() == 0 && reserve.owns_route(r)
+                let is_default = r.family() == line.family && r.destination.prefix_len() == 0;
+                r.table == table && is_default && reserve.owns_route(r)
             });
             let has_rule = observed.rules.iter().any(|r| {
                 reserve.owns_rule(r)
-                    && r.family == FAMILY
+                    && r.family == line.family
                     && r.oif.as_deref() == Some(uplink.interface.as_str())
             });
-            let ready = self.uplinks[index].link.usable().is_some() && has_route && has_rule;
-            if !ready {
+            if line.link.usable().is_none() || !has_route || !has_rule {
                 continue;
             }
-            let count = u32::try_from(uplink.probe.targets.len())
-                .unwrap_or(1)
-                .max(1);
-            for (target, offset) in (0..uplink.probe.targets.len()).zip(0_u32..) {
+            let (interval, targets) = (self.access_of(index).probe.interval, line.targets.len());
+            let count = u32::try_from(targets).unwrap_or(1).max(1);
+            for (target, offset) in (0..targets).zip(0_u32..) {
                 let key = TargetKey {
-                    uplink: index,
+                    line: index,
                     target,
                 };
                 if !self.schedule.is_running(key) && self.address_of(key).is_some() {
-                    self.schedule
-                        .start(key, now + uplink.probe.interval * offset / count);
+                    self.schedule.start(key, now + interval * offset / count);
                 }
             }
         }
@@ -205,11 +219,19 @@ impl Controller {
 
     /// Everything that the kernel should hold, going by this look and what was decided.
     pub(super) fn desired(&self, observed: &Observed) -> Desired {
-        let links: Vec<_> = self.uplinks.iter().map(|u| u.link.clone()).collect();
+        let lines = self.lines.iter().map(|line| Line {
+            uplink: &self.config.uplinks[line.uplink],
+            family: line.family,
+            link: &line.link,
+        });
         desired(&Inputs {
             config: &self.config,
-            links: &links,
-            service: &self.service.uplinks,
+            claims: &self.claims,
+            lines: lines.collect(),
+            service: &self.service,
+            serving: &self.serving,
+            numbers: distinct_tiers(&self.config),
+            policies: &self.policies,
             observed,
         })
     }
@@ -223,13 +245,9 @@ impl Controller {
         let diff = reconcile::diff(&wanted, observed, &self.claims);
         let is_drift =
             self.settle.cause.is_none() && self.settle.verified.as_ref() == Some(&wanted);
-        let last = self.config.reserve.rule_priority_last;
-        let has_lost_rule = diff.rules_missing.iter().any(|r| r.priority.0 >= last);
-        if has_lost_rule || is_drift && !diff.is_empty() {
-            self.release_outsiders();
-        }
-        let flushes = self.due_flushes();
-        if diff.is_empty() && flushes.is_empty() {
+        self.release_outsiders(&diff, is_drift && !diff.is_empty());
+        let releases = self.due_releases();
+        if diff.is_empty() && releases.is_empty() {
             self.settled(wanted);
             return;
         }
@@ -256,12 +274,12 @@ impl Controller {
             && self.settle.retry_at.is_none()
             && (!found.is_empty() || self.settle.was_refused)
         {
-            found.extend(flushes.iter().map(|(step, _)| format!("not done: {step}")));
+            found.extend(releases.iter().map(|(step, _)| format!("not done: {step}")));
             self.postpone(found, now);
             return;
         }
-        let mut plan = reconcile::plan(&diff);
-        for (step, reason) in flushes {
+        let mut plan = reconcile::plan(&diff, &self.config.reserve);
+        for (step, reason) in releases {
             plan.push(step, reason);
         }
         self.settle.retry_at = None;
@@ -286,6 +304,7 @@ impl Controller {
         }
         // Objects under earlier reserves are verified to be gone.
         self.claims.truncate(1);
+        self.begin_review();
     }
 
     /// The same plan did not do: waits before it is tried again.
@@ -300,36 +319,6 @@ impl Controller {
         if self.settle.backoff.has_run_out_of_patience() {
             self.notify(Notice::Diverged { found });
         }
-    }
-
-    /// While something of ours was missing, the last resort or `main` led new connections out by any
-    /// uplink. Those on uplinks out of service would stall for good once it is put back.
-    fn release_outsiders(&mut self) {
-        let reserve = &self.config.reserve;
-        for (uplink, state) in self.config.uplinks.iter().zip(&mut self.uplinks) {
-            if !self.service.uplinks.contains(&uplink.name) {
-                state.flush.get_or_insert(reserve.mark_out(uplink.slot));
-            }
-        }
-    }
-
-    /// Connections of uplinks out of service, once somebody else serves.
-    fn due_flushes(&self) -> Vec<(Step, String)> {
-        if self.service.uplinks.is_empty() {
-            return Vec::new();
-        }
-        let departed = self.departed.iter().map(|mark| {
-            let reason = "the file no longer has the uplink".to_owned();
-            (Step::FlushConnections(*mark), reason)
-        });
-        let leavers = self.config.uplinks.iter().zip(&self.uplinks);
-        let leavers = leavers
-            .filter(|(uplink, _)| !self.service.uplinks.contains(&uplink.name))
-            .filter_map(|(uplink, state)| {
-                let reason = format!("uplink {} is out of service", uplink.name);
-                Some((Step::FlushConnections(state.flush?), reason))
-            });
-        departed.chain(leavers).collect()
     }
 
     /// Acts before anything else, or right after what is being done.
@@ -361,18 +350,9 @@ impl Controller {
         self.settle.was_refused = outcomes
             .iter()
             .any(|o| matches!(o, Outcome::Refused { .. }));
+        self.take_released(&plan, &outcomes);
         for (planned, outcome) in plan.steps.iter().zip(&outcomes) {
             match (&planned.step, outcome) {
-                // Where the uplink itself could not be taken out, new connections may have been
-                // pinned to it since: they are released once more when it is.
-                (Step::FlushConnections(mark), Outcome::Done | Outcome::AlreadySo)
-                    if !self.settle.was_refused =>
-                {
-                    for state in self.uplinks.iter_mut().filter(|s| s.flush == Some(*mark)) {
-                        state.flush = None;
-                    }
-                    self.departed.retain(|m| m != mark);
-                }
                 (step, Outcome::Refused { text, .. }) => {
                     let (step, text) = (step.to_string(), text.clone());
                     self.settle.problem = Some(format!("the kernel refused `{step}`: {text}"));
@@ -394,30 +374,21 @@ impl Controller {
         self.settle.look_again = false;
         self.look_now(now, changed_nft);
     }
+}
 
-    /// Whether a step takes away the service object or the connections of an uplink in service.
-    fn harms_service(&self, step: &Step) -> bool {
-        let reserve = &self.config.reserve;
-        let serving = self.config.uplinks.iter();
-        let mut serving = serving.filter(|u| self.service.uplinks.contains(&u.name));
-        match step {
-            Step::DeleteNexthop(id) => {
-                serving.any(|u| *id == reserve.nexthop_service(FAMILY, u.slot))
-            }
-            Step::FlushConnections(mark) => {
-                serving.any(|u| mark.matches(reserve.mark_out(u.slot).value))
-            }
-            Step::SetSysctl { .. }
-            | Step::AddNexthop(_)
-            | Step::ReplaceNexthop(_)
-            | Step::AddRoute(_)
-            | Step::ReplaceRoute(_)
-            | Step::DeleteRoute(_)
-            | Step::AddRule(_)
-            | Step::DeleteRule(_)
-            | Step::SetNft(_)
-            | Step::DeleteNft { .. }
-            | Step::NameTables(_) => false,
-        }
-    }
+/// Uplinks that the file lost while nobody ran: their rules are still there, and so may be connections
+/// that bear their marks.
+fn departed_before(config: &Config, observed: &Observed) -> Vec<(Mark, Family)> {
+    let reserve = &config.reserve;
+    let is_known = |slot: Slot| config.uplinks.iter().any(|u| u.slot == slot);
+    let ours = observed.rules.iter().filter(|r| reserve.owns_rule(r));
+    let departed = ours.filter_map(|rule| {
+        let mark = rule.mark?;
+        let slots = (1..=reserve.slot_max()).map(Slot);
+        let slot = slots
+            .filter(|slot| !is_known(*slot))
+            .find(|slot| reserve.mark_out(*slot) == mark)?;
+        Some((reserve.mark_all(slot), rule.family))
+    });
+    departed.collect()
 }

@@ -1,71 +1,75 @@
 //! The controller's order of business, step by step. Histories are in `sim`.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use uplinkd_model::{
-    Link, Nexthop, NexthopKind, Outcome, PlannedStep, Route, RouteVia, Rule,
-    kernel_state::{Device, ForeignDefault, NftState},
+    Health, Nexthop, NexthopKind, Outcome, Plan, PlannedStep, Route, RouteVia, Rule, Step,
+    UplinkName, kernel_state::NftState,
 };
 
+mod driver;
+mod families;
 mod found;
+mod histories;
+mod policies;
+mod tiers;
 
 use super::*;
-use crate::desired::{Inputs, desired, tests::config};
+use crate::{
+    families::FAMILIES,
+    fixtures::{config, machine},
+};
+
+const FAMILY: Family = Family::V4;
 
 fn at(ms: u64) -> Time {
     Time(Duration::from_millis(ms))
 }
 
-/// Two uplinks with carrier, address and a default route of somebody else.
-fn machine() -> Observed {
-    let link = |index: u32| Link {
-        device: Device {
-            index,
-            name: format!("wan{index}"),
-        },
-        admin_up: true,
-        carrier: true,
-        addresses: vec![format!("100.64.{index}.2/24").parse().unwrap()],
-    };
-    let default = |index: u32| ForeignDefault {
-        ifindex: index,
-        gateway: Some(IpAddr::from([100, 64, u8::try_from(index).unwrap(), 1])),
-        family: FAMILY,
-        table: uplinkd_model::TableId::MAIN,
-        metric: index * 100,
-    };
+/// What the kernel has after everything that a controller wants was done.
+fn obeyed(controller: &Controller, before: &Observed) -> Observed {
+    let wanted = controller.desired(before);
+    let foreign = before.rules.iter();
+    let foreign = foreign.filter(|r| !controller.claims.iter().any(|c| c.owns_rule(r)));
+    let foreign: Vec<_> = foreign.cloned().collect();
     Observed {
-        links: [1, 2].into_iter().map(|n| (n, link(n))).collect(),
-        foreign_defaults: vec![default(1), default(2)],
-        nft: Some(NftState::Absent),
-        ..Observed::default()
+        nexthops: wanted.nexthops,
+        routes: wanted.routes,
+        rules: wanted.rules.into_iter().chain(foreign).collect(),
+        nft: wanted.nft.map(|t| NftState::Holds(t.fingerprint())),
+        table_names: wanted.table_names,
+        ..before.clone()
     }
+}
+
+/// This machine as it is when these uplinks are in service in each family and everything is in place.
+fn settled_with(config: &Config, machine: &Observed, service: &[&str]) -> Observed {
+    let mut controller = Controller::new(config.clone(), Vec::new(), at(0));
+    controller.handle(Event::Observed(Box::new(machine.clone())), at(0));
+    let names = service.iter().map(|n| UplinkName::new(n).unwrap());
+    let names: std::collections::BTreeSet<_> = names.collect();
+    for family in FAMILIES {
+        if controller.has_family(family) {
+            controller.service.of_mut(family).uplinks = names.clone();
+        }
+    }
+    for (outlet, serving) in config.outlets.iter().zip(&mut controller.serving) {
+        for family in FAMILIES {
+            let service = controller.service.of(family);
+            *serving.of_mut(family) = Serving::default();
+            if let Some(outflow) = outlet.outflow() {
+                serving
+                    .of_mut(family)
+                    .decide(outflow, service, at(0), false);
+            }
+        }
+    }
+    obeyed(&controller, machine)
 }
 
 /// The machine as it is when these uplinks are in service and everything is in place.
 fn settled(service: &[&str]) -> Observed {
-    let (config, mut observed) = (config(), machine());
-    let links: Vec<_> = config
-        .uplinks
-        .iter()
-        .map(|u| link_state(u, FAMILY, &observed, &config.reserve, None))
-        .collect();
-    let service = service
-        .iter()
-        .map(|n| UplinkName::new(n).unwrap())
-        .collect();
-    let wanted = desired(&Inputs {
-        config: &config,
-        links: &links,
-        service: &service,
-        observed: &observed,
-    });
-    observed.nexthops = wanted.nexthops;
-    observed.routes = wanted.routes;
-    observed.rules = wanted.rules.into_iter().collect();
-    observed.nft = wanted.nft.map(NftState::Holds);
-    observed.table_names = wanted.table_names;
-    observed
+    settled_with(&config(), &machine(), service)
 }
 
 /// Takes all intentions, answers probes, and returns the plans.
@@ -84,7 +88,10 @@ fn plans(controller: &mut Controller, now: Time, answering: &[&str]) -> Vec<Plan
                     now,
                 );
             }
-            Action::Probe(_) | Action::Observe { .. } | Action::Notify(_) => {}
+            Action::Probe(_)
+            | Action::Observe { .. }
+            | Action::ListConnections
+            | Action::Notify(_) => {}
         }
     }
     plans
@@ -99,13 +106,24 @@ fn lines(plan: &Plan) -> Vec<String> {
 
 /// A controller that looked at a settled machine, with these uplinks answering from then on.
 fn running(service: &[&str], answering: &[&str]) -> Controller {
-    let mut controller = Controller::new(config(), Vec::new(), at(0));
-    controller.handle(Event::Observed(Box::new(settled(service))), at(0));
+    let observed = settled(service);
+    running_with(&config(), &observed, answering)
+}
+
+fn running_with(config: &Config, observed: &Observed, answering: &[&str]) -> Controller {
+    let mut controller = Controller::new(config.clone(), Vec::new(), at(0));
+    controller.handle(Event::Observed(Box::new(observed.clone())), at(0));
     for ms in (0..1000).step_by(50) {
         controller.handle(Event::Tick, at(ms));
         plans(&mut controller, at(ms), answering);
     }
     controller
+}
+
+/// The names of those in service.
+fn serving(controller: &Controller, family: Family) -> Vec<&str> {
+    let service = controller.service_of(family);
+    service.uplinks.iter().map(UplinkName::as_str).collect()
 }
 
 #[test]
@@ -124,8 +142,10 @@ fn the_first_plan_fills_tables_then_nft_then_rules() {
     let order = [
         "ip nexthop add",
         "ip -4 route add",
+        "ip -4 rule add pref 2000 ",
         "nft -f",
-        "ip -4 rule add",
+        "ip -4 rule add pref 2010 ",
+        "ip -4 rule add pref 32040 ",
     ]
     .map(position);
     assert!(order.windows(2).all(|pair| pair[0].1 < pair[1].0), "{plan}");
@@ -148,14 +168,9 @@ fn a_restart_does_not_put_a_dead_uplink_back() {
     // We may have died before its connections were released.
     assert_eq!(
         all.iter().flat_map(lines).collect::<Vec<_>>(),
-        ["conntrack -D -m 0x1000000/0x1f000000"]
+        ["conntrack -D -f ipv4 -m 0x1000000/0xf000000"]
     );
-    let serving: Vec<_> = controller
-        .in_service()
-        .iter()
-        .map(UplinkName::as_str)
-        .collect();
-    assert_eq!(serving, ["isp2"]);
+    assert_eq!(serving(&controller, FAMILY), ["isp2"]);
 }
 
 #[test]
@@ -170,7 +185,7 @@ fn a_silent_uplink_leaves_in_two_steps_before_anything_else() {
         lines(&found[0]),
         [
             "ip nexthop del id 177000001",
-            "conntrack -D -m 0x1000000/0x1f000000"
+            "conntrack -D -f ipv4 -m 0x1000000/0xf000000"
         ]
     );
 }
@@ -193,7 +208,7 @@ fn loss_of_carrier_needs_no_second_look() {
         lines(&plan),
         [
             "ip nexthop del id 177000001",
-            "conntrack -D -m 0x1000000/0xf000000"
+            "conntrack -D -f ipv4 -m 0x1000000/0x7000000"
         ]
     );
 }
@@ -208,9 +223,9 @@ fn with_nothing_left_nothing_is_taken_away() {
     // While the second one missed answers too, the first was not taken out: nobody's connections
     // were released, and both are the last good choice.
     let picture = controller.snapshot();
-    assert!(picture.last_resort);
-    assert!(picture.uplinks.iter().all(|u| u.health == Health::Down));
-    assert_eq!(controller.in_service().len(), 2);
+    assert!(picture.last_resort.v4);
+    assert!(picture.lines.iter().all(|u| u.health == Health::Down));
+    assert_eq!(serving(&controller, FAMILY).len(), 2);
 }
 
 #[test]
@@ -244,7 +259,7 @@ fn a_strangers_objects_beside_ours_are_in_no_plan() {
         table: reserve.table_service(uplinkd_model::Slot(1)),
         destination: "192.0.2.0/24".parse().unwrap(),
         metric: 0,
-        via: RouteVia::Unreachable,
+        via: RouteVia::Prohibit,
         source: None,
         proto: theirs,
     });
@@ -278,10 +293,13 @@ fn drift_is_told_and_put_back() {
         match action {
             Action::Notify(Notice::Drift { found: what }) => found = what,
             Action::Apply(plan) => assert_eq!(plan.steps.len(), 2, "{plan}"),
-            Action::Notify(_) | Action::Observe { .. } | Action::Probe(_) => {}
+            Action::Notify(_)
+            | Action::Observe { .. }
+            | Action::ListConnections
+            | Action::Probe(_) => {}
         }
     }
-    assert!(found[0].contains("missing: rule pref 32010"), "{found:?}");
+    assert!(found[0].contains("missing: rule pref 32040"), "{found:?}");
     assert!(found[1].contains("a rule is missing"), "{found:?}");
     controller.handle(Event::Outcomes(vec![Outcome::Done; 2]), at(1001));
 }

@@ -1,50 +1,63 @@
 //! What others may see of the state.
 
-use uplinkd_model::Target;
+use std::net::IpAddr;
+
+use uplinkd_model::{
+    Config, Desired, Family, Group, Outlet, OutletKind, Rule, Target, UplinkName,
+    notice::Share,
+    policy::{End, Outflow, OutletTier},
+};
 
 use super::Controller;
 use crate::{
-    FAMILY,
+    families::{FAMILIES, PerFamily},
     probe::TargetKey,
-    select::shares,
-    status::{GroupSnapshot, Snapshot, TargetSnapshot, UplinkSnapshot},
+    select::{Service, Serving, serving_of},
+    status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot},
 };
 
 impl Controller {
     /// A picture of the present state.
     pub fn snapshot(&self) -> Snapshot {
+        let families = FAMILIES.into_iter().filter(|f| self.has_family(*f));
+        let families: Vec<_> = families.collect();
+        let outlets = self.config.outlets.iter().zip(&self.serving);
+        let outlets = outlets.flat_map(|(outlet, serving)| {
+            let of = |family| self.outlet_snapshot(outlet, serving.of(family), family);
+            families.iter().map(move |family| of(*family))
+        });
+        let idle = self.idle_groups();
+        let idle = idle.iter().flat_map(|group| {
+            let of = |family| self.group_snapshot(group, family);
+            families.iter().map(move |family| of(*family))
+        });
         Snapshot {
             settled: self.settle.is_settled(),
             problem: self.settle.problem.clone(),
-            last_resort: self.service.last_resort,
-            uplinks: (0..self.uplinks.len())
-                .map(|index| self.uplink_snapshot(index))
+            last_resort: PerFamily::from_fn(|family| self.service.of(family).last_resort),
+            lines: (0..self.lines.len())
+                .map(|index| self.line_snapshot(index))
                 .collect(),
-            groups: self
-                .config
-                .groups
-                .iter()
-                .map(|group| GroupSnapshot {
-                    name: group.name.clone(),
-                    family: FAMILY,
-                    serving: shares(group, &self.service.uplinks),
-                    last_resort: self.service.last_resort,
-                })
-                .collect(),
+            outlets: outlets.chain(idle).collect(),
         }
     }
 
-    fn uplink_snapshot(&self, index: usize) -> UplinkSnapshot {
-        let (uplink, state) = (&self.config.uplinks[index], &self.uplinks[index]);
-        let reserve = &self.config.reserve;
-        let group = self.config.groups.first();
-        let member = group
-            .into_iter()
-            .flat_map(|g| g.tiers.iter().flatten())
-            .find(|m| m.uplink == uplink.name);
-        let serving = group
-            .map(|g| shares(g, &self.service.uplinks))
-            .unwrap_or_default();
+    /// Whether some uplink has a family, be it out of order.
+    pub(crate) fn has_family(&self, family: Family) -> bool {
+        let mut lines = self.lines.iter();
+        lines.any(|l| l.family == family && !l.is_absent())
+    }
+
+    fn line_snapshot(&self, index: usize) -> LineSnapshot {
+        let (uplink, state) = (self.uplink_of(index), &self.lines[index]);
+        let (reserve, family) = (&self.config.reserve, state.family);
+        let default = self.config.outlets.first().and_then(Outlet::outflow);
+        let mut members = default.into_iter().flat_map(Outflow::members);
+        let member = members.find(|m| m.uplink == uplink.name);
+        let serving = default.zip(self.serving.first()).map(|(outflow, serving)| {
+            self.shares_of(outflow, serving.of(family), self.service.of(family), family)
+        });
+        let serving = serving.unwrap_or_default();
         let total: f64 = serving.iter().map(|s| f64::from(s.weight)).sum();
         let own = serving
             .iter()
@@ -54,43 +67,38 @@ impl Controller {
             .observed
             .as_ref()
             .and_then(|o| o.link(&uplink.interface));
-        UplinkSnapshot {
+        let known_gateway = state.link.usable().and_then(|u| u.gateway);
+        let keys = (0..state.targets.len()).map(|target| TargetKey {
+            line: index,
+            target,
+        });
+        LineSnapshot {
             name: uplink.name.clone(),
             interface: uplink.interface.clone(),
-            family: FAMILY,
+            family,
+            absent: state.is_absent(),
             health: state.health,
             reason: state.reason.clone(),
             since: state.since,
-            in_service: self.service.uplinks.contains(&uplink.name),
+            in_service: self.service.of(family).uplinks.contains(&uplink.name),
             weight: member.map_or(0, |m| m.weight),
             share: if total > 0.0 { own / total } else { 0.0 },
             table: reserve.table_service(uplink.slot),
             mark: reserve.mark_out(uplink.slot),
             all_mark: reserve.mark_all(uplink.slot),
-            gateway: state
-                .link
-                .usable()
-                .and_then(|u| u.gateway)
-                .or(state.gateway),
+            gateway: known_gateway.or(state.known.gateway),
             addresses: link
-                .map(|l| l.addresses_of(FAMILY).collect())
+                .map(|l| l.addresses_of(family).collect())
                 .unwrap_or_default(),
             carrier: link.map(|l| l.carrier),
-            targets: (0..state.targets.len())
-                .map(|n| {
-                    self.target_snapshot(TargetKey {
-                        uplink: index,
-                        target: n,
-                    })
-                })
-                .collect(),
+            targets: keys.map(|key| self.target_snapshot(key)).collect(),
         }
     }
 
     fn target_snapshot(&self, key: TargetKey) -> TargetSnapshot {
-        let spec = &self.config.uplinks[key.uplink].probe;
+        let spec = &self.access_of(key.line).probe;
         let target: Target = spec.targets[key.target];
-        let state = &self.uplinks[key.uplink].targets[key.target];
+        let state = &self.lines[key.line].targets[key.target];
         let (sent, lost) = state.counts();
         TargetSnapshot {
             target,
@@ -103,16 +111,94 @@ impl Controller {
             lost,
         }
     }
-}
 
-impl Controller {
-    /// The uplinks in service.
-    pub(crate) fn in_service(&self) -> &std::collections::BTreeSet<uplinkd_model::UplinkName> {
-        &self.service.uplinks
+    /// Who carries new connections of an outlet under this service.
+    pub(crate) fn shares_of(
+        &self,
+        outflow: &Outflow,
+        serving: &Serving,
+        service: &Service,
+        family: Family,
+    ) -> Vec<Share> {
+        let is_usable = |name: &UplinkName| self.is_usable(family, name);
+        serving_of(&self.config, outflow, serving, service, is_usable)
+    }
+
+    fn outlet_snapshot(
+        &self,
+        outlet: &Outlet,
+        serving: &Serving,
+        family: Family,
+    ) -> OutletSnapshot {
+        let (table, group, state, shares, waiting) = match &outlet.kind {
+            OutletKind::Block => (None, None, OutletState::Blocked, Vec::new(), None),
+            OutletKind::Main => (None, None, OutletState::Main, Vec::new(), None),
+            OutletKind::Uplinks(outflow) => {
+                let service = self.service.of(family);
+                (
+                    Some(self.config.reserve.table_outlet(outlet.code)),
+                    outflow.group.clone(),
+                    state_of(outflow, serving, service),
+                    self.shares_of(outflow, serving, service, family),
+                    serving.waiting(outflow),
+                )
+            }
+        };
+        OutletSnapshot {
+            name: outlet.name.clone(),
+            code: Some(outlet.code),
+            table,
+            group,
+            family,
+            state,
+            serving: shares,
+            waiting,
+        }
+    }
+
+    /// Groups that no outlet takes its first tiers from.
+    fn idle_groups(&self) -> Vec<&Group> {
+        let used = |group: &&Group| {
+            let mut outflows = self.config.outlets.iter().filter_map(Outlet::outflow);
+            outflows.any(|o| o.group.as_ref() == Some(&group.name))
+        };
+        self.config.groups.iter().filter(|g| !used(g)).collect()
+    }
+
+    /// What would serve a group if something used it.
+    fn group_snapshot(&self, group: &Group, family: Family) -> OutletSnapshot {
+        let outflow = outflow_of(group);
+        let (service, mut serving) = (self.service.of(family), Serving::default());
+        serving.decide(&outflow, service, crate::Time::default(), false);
+        OutletSnapshot {
+            name: group.name.clone(),
+            code: None,
+            table: None,
+            group: Some(group.name.clone()),
+            family,
+            state: state_of(&outflow, &serving, service),
+            serving: self.shares_of(&outflow, &serving, service, family),
+            waiting: None,
+        }
+    }
+
+    /// The uplinks of a family in service.
+    pub(crate) fn service_of(&self, family: Family) -> &Service {
+        self.service.of(family)
+    }
+
+    /// Which tier serves an outlet, by its index.
+    pub(crate) fn serving_tier(&self, outlet: usize, family: Family) -> &Serving {
+        self.serving[outlet].of(family)
+    }
+
+    /// The policies as compiled.
+    pub(crate) fn policies(&self) -> &crate::policies::Policies {
+        &self.policies
     }
 
     /// Whether an address is one of this machine's.
-    pub fn has_address(&self, address: std::net::IpAddr) -> bool {
+    pub fn has_address(&self, address: IpAddr) -> bool {
         let links = self.observed.iter().flat_map(|o| o.links.values());
         links
             .flat_map(|l| &l.addresses)
@@ -120,18 +206,62 @@ impl Controller {
     }
 
     /// The first address of an uplink's interface, which masquerading uses.
-    pub(crate) fn first_address(
-        &self,
-        name: &uplinkd_model::UplinkName,
-    ) -> Option<std::net::IpAddr> {
+    pub(crate) fn first_address(&self, name: &UplinkName, family: Family) -> Option<IpAddr> {
         let uplink = self.config.uplink(name)?;
         let link = self.observed.as_ref()?.link(&uplink.interface)?;
-        link.addresses_of(FAMILY).next().map(|a| a.addr())
+        link.addresses_of(family).next().map(|a| a.addr())
     }
 
-    /// The rules that should be there, in the order in which they are asked.
-    pub(crate) fn rules(&self) -> Vec<uplinkd_model::Rule> {
+    /// What the kernel should hold now; nothing before the first look.
+    pub(crate) fn wanted(&self) -> Desired {
         let wanted = self.observed.as_ref().map(|o| self.desired(o));
-        wanted.unwrap_or_default().rules.into_iter().collect()
+        wanted.unwrap_or_default()
+    }
+
+    /// The rules of a family that should be there, in the order in which they are asked.
+    pub(crate) fn rules(&self, family: Family) -> Vec<Rule> {
+        let rules = self.wanted().rules.into_iter();
+        rules.filter(|r| r.family == family).collect()
+    }
+}
+
+/// What an outlet does with new connections, going by who is in service.
+pub(crate) fn state_of(outflow: &Outflow, serving: &Serving, service: &Service) -> OutletState {
+    let tier = serving.tier.and_then(|n| Some((n, outflow.tiers.get(n)?)));
+    match (tier, outflow.end) {
+        (Some(_), End::Keep) if service.last_resort => OutletState::LastResort,
+        (Some((index, tier)), _) => OutletState::Tier {
+            index,
+            group: tier.group.clone(),
+            rank: tier.rank,
+        },
+        (None, End::Keep) => OutletState::LastResort,
+        (None, End::Default) => OutletState::Default,
+        (None, End::Block) => OutletState::Blocked,
+    }
+}
+
+/// A group as an outlet of its own.
+fn outflow_of(group: &Group) -> Outflow {
+    let tiers = group.tiers.iter().zip(1..);
+    Outflow {
+        group: Some(group.name.clone()),
+        tiers: tiers
+            .map(|(members, rank)| OutletTier {
+                group: Some(group.name.clone()),
+                rank,
+                members: members.clone(),
+            })
+            .collect(),
+        end: End::Default,
+        failback: group.failback,
+        sticky: group.sticky,
+    }
+}
+
+impl Controller {
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 }

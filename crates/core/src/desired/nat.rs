@@ -1,35 +1,98 @@
 //! The content of our nft table.
 
-use uplinkd_model::nft::{NftTable, NftUplink};
+use std::sync::Arc;
 
-use super::Inputs;
+use uplinkd_model::{
+    Family, Nat, Outlet, Uplink,
+    nft::{NftOutlet, NftTable, NftUplink, Refusal},
+    policy::{End, OutletKind},
+};
+
+use super::{Inputs, mirrors};
 
 pub(super) fn table(inputs: &Inputs<'_>) -> NftTable {
-    let reserve = &inputs.config.reserve;
-    let uplinks = inputs.config.uplinks.iter().map(|uplink| {
-        // Addresses are taken from the interface even while its link is not usable: the table then
-        // does not change with every flap of the carrier.
-        let mut addresses: Vec<_> = inputs
-            .observed
-            .link(&uplink.interface)
-            .map(|link| link.addresses.iter().map(ipnet::IpNet::addr).collect())
-            .unwrap_or_default();
-        addresses.sort_unstable();
-        addresses.dedup();
-        NftUplink {
-            slot: uplink.slot.0,
-            interface: uplink.interface.clone(),
-            mark_out: reserve.mark_out(uplink.slot),
-            mark_in: reserve.mark_in(uplink.slot),
-            nat: uplink.nat,
-            addresses,
-        }
-    });
-    let mut uplinks: Vec<_> = uplinks.collect();
+    let (config, policies) = (inputs.config, inputs.policies);
+    let mut uplinks: Vec<_> = config.uplinks.iter().map(|u| uplink(inputs, u)).collect();
     uplinks.sort_by_key(|u| u.slot);
+    let mut outlets: Vec<_> = config.outlets.iter().map(|o| outlet(inputs, o)).collect();
+    outlets.sort_by_key(|o| o.code);
+    let cgroups = inputs.observed.cgroups.iter();
     NftTable {
-        name: reserve.nft_table.clone(),
-        pin_mask: reserve.mark_pin_mask(),
+        name: config.reserve.nft_table.clone(),
+        marks: config.reserve.marks(),
+        lan: config.lan.clone(),
+        foreign_marks: mirrors::foreign_marks(inputs),
         uplinks,
+        outlets,
+        classifier: Arc::clone(&policies.classifier),
+        domains: policies.domains.clone(),
+        cgroups: cgroups
+            .filter(|(path, _)| policies.cgroups.contains(*path))
+            .map(|(path, inode)| (path.clone(), *inode))
+            .collect(),
+    }
+}
+
+fn uplink(inputs: &Inputs<'_>, uplink: &Uplink) -> NftUplink {
+    let reserve = &inputs.config.reserve;
+    // Addresses are taken from the interface even while its link is not usable: the table then does
+    // not change with every flap of the carrier.
+    let link = inputs.observed.link(&uplink.interface);
+    let addresses = link.into_iter().flat_map(|l| &l.addresses);
+    let mut addresses: Vec<_> = addresses
+        .filter(|a| uplink.access(Family::of_net(**a)).is_some())
+        .map(ipnet::IpNet::addr)
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let nat = |family| uplink.access(family).map_or(Nat::None, |a| a.nat);
+    NftUplink {
+        slot: uplink.slot.0,
+        interface: uplink.interface.clone(),
+        mark: reserve.mark_out(uplink.slot).value,
+        nat4: nat(Family::V4),
+        nat6: nat(Family::V6),
+        addresses,
+    }
+}
+
+fn outlet(inputs: &Inputs<'_>, outlet: &Outlet) -> NftOutlet {
+    let config = inputs.config;
+    let sticky = outlet.outflow().and_then(|o| o.sticky);
+    let mut members: Vec<_> = match (sticky, outlet.outflow()) {
+        (Some(_), Some(outflow)) => outflow
+            .members()
+            .filter_map(|m| Some(config.uplink(&m.uplink)?.slot.0))
+            .collect(),
+        (None, _) | (_, None) => Vec::new(),
+    };
+    members.sort_unstable();
+    members.dedup();
+    NftOutlet {
+        code: outlet.code,
+        mark: config.reserve.mark_outlet(outlet.code).value,
+        sticky,
+        members,
+        refusal: refusal(inputs, &outlet.kind),
+    }
+}
+
+/// Whether an outlet's own table or rule refuses what nothing else takes.
+///
+/// nft asks routing as if the packet were the router's own. Where rules of others go by the interface
+/// that it came in by, the answer may be wrong, and the kernel's own way of refusing is left alone.
+fn refusal(inputs: &Inputs<'_>, kind: &OutletKind) -> Refusal {
+    let mut foreign = inputs.observed.rules.iter();
+    let goes_by_interface = foreign.any(|rule| {
+        rule.iif.as_deref().is_some_and(|name| name != "lo")
+            && !inputs.claims.iter().any(|c| c.owns_rule(rule))
+    });
+    match kind {
+        OutletKind::Block if !goes_by_interface => Refusal::Possible,
+        OutletKind::Uplinks(outflow) if !goes_by_interface => match outflow.end {
+            End::Block => Refusal::Possible,
+            End::Keep | End::Default => Refusal::Never,
+        },
+        OutletKind::Block | OutletKind::Uplinks(_) | OutletKind::Main => Refusal::Never,
     }
 }

@@ -1,197 +1,106 @@
-//! Nexthop objects, groups and the routes in our tables.
+//! Nexthop objects, groups, and the routes in our tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use uplinkd_model::{
-    Member, Nexthop, NexthopId, NexthopKind, Reserve, Route, RouteVia, TableId, Uplink, UplinkName,
+    Family, Nexthop, NexthopId, NexthopKind, Reserve, Route, RouteVia, TableId, UplinkName,
+    notice::Share,
 };
 
-use super::Inputs;
+use super::{Inputs, outlets};
 use crate::{
-    FAMILY,
-    facts::{LinkState, Usable},
+    facts::Usable,
+    select::{last_resort, shares},
 };
-
-/// Metric of the best tier's default in a group's table; each further tier adds as much.
-const METRIC_STEP: u32 = 10;
 
 /// A path object for each usable uplink, a service object for each in service, a group for each
-/// tier with somebody in service, and the last resort over all paths.
-pub(super) fn nexthops(inputs: &Inputs<'_>) -> BTreeMap<NexthopId, Nexthop> {
+/// tier with somebody in service, and the last resort over paths.
+pub(super) fn nexthops(inputs: &Inputs<'_>, family: Family) -> BTreeMap<NexthopId, Nexthop> {
     let reserve = &inputs.config.reserve;
+    let service = inputs.service.of(family);
+    let single = |id, usable: &Usable| Nexthop {
+        id,
+        proto: reserve.proto,
+        kind: NexthopKind::Single {
+            family,
+            device: usable.device.clone(),
+            gateway: usable.gateway,
+        },
+    };
     let mut all = Vec::new();
-    for (uplink, usable) in usable(inputs) {
-        all.push(single(
-            reserve,
-            reserve.nexthop_path(FAMILY, uplink.slot),
-            usable,
-        ));
-        if inputs.service.contains(&uplink.name) {
-            all.push(single(
-                reserve,
-                reserve.nexthop_service(FAMILY, uplink.slot),
-                usable,
-            ));
+    for (uplink, usable) in inputs.usable(family) {
+        all.push(single(reserve.nexthop_path(family, uplink.slot), usable));
+        if service.uplinks.contains(&uplink.name) {
+            all.push(single(reserve.nexthop_service(family, uplink.slot), usable));
         }
     }
-    for (tier, index) in tiers(inputs) {
-        let members = group_members(inputs, tier);
+    let slot = |name: &UplinkName| inputs.config.uplink(name).map(|u| u.slot);
+    let mut group = |id: NexthopId, members: Vec<Share>, object: &dyn Fn(_) -> NexthopId| {
+        let members = members
+            .iter()
+            .filter(|s| inputs.is_usable(family, &s.uplink));
+        let mut members: Vec<_> = members
+            .filter_map(|s| Some((object(slot(&s.uplink)?), s.weight)))
+            .collect();
+        members.sort_unstable();
         if !members.is_empty() {
-            let id = reserve.nexthop_group(FAMILY, index);
             all.push(Nexthop {
                 id,
                 proto: reserve.proto,
                 kind: NexthopKind::Group(members),
             });
         }
-    }
-    let last_resort = last_resort_members(inputs);
-    if !last_resort.is_empty() {
-        let id = reserve.nexthop_last_resort(FAMILY);
-        all.push(Nexthop {
-            id,
-            proto: reserve.proto,
-            kind: NexthopKind::Group(last_resort),
+    };
+    for (tier, number) in &inputs.numbers {
+        let id = reserve.nexthop_group(family, *number);
+        group(id, shares(tier, service), &|slot| {
+            reserve.nexthop_service(family, slot)
         });
     }
+    let kept = last_resort(inputs.config, |name| inputs.is_usable(family, name));
+    group(reserve.nexthop_last_resort(family), kept, &|slot| {
+        reserve.nexthop_path(family, slot)
+    });
     all.into_iter().map(|n| (n.id, n)).collect()
 }
 
 /// The routes of all our tables.
-pub(super) fn routes(inputs: &Inputs<'_>) -> BTreeSet<Route> {
+pub(super) fn routes(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Route> {
     let reserve = &inputs.config.reserve;
-    let mut routes = BTreeSet::new();
-    for (uplink, usable) in usable(inputs) {
-        let (service, path) = (
+    let service = inputs.service.of(family);
+    let mut routes = outlets::routes(inputs, family);
+    for (uplink, usable) in inputs.usable(family) {
+        let mut fill = |table, id: Option<NexthopId>| {
+            routes.extend(connected(reserve, table, usable, family));
+            routes.extend(id.map(|id| {
+                let metric = metric_default(family);
+                outlets::default(reserve, table, metric, family, RouteVia::Nexthop(id))
+            }));
+        };
+        let path = reserve.nexthop_path(family, uplink.slot);
+        fill(reserve.table_path(uplink.slot), Some(path));
+        let is_in_service = service.uplinks.contains(&uplink.name);
+        let id = reserve.nexthop_service(family, uplink.slot);
+        fill(
             reserve.table_service(uplink.slot),
-            reserve.table_path(uplink.slot),
+            is_in_service.then_some(id),
         );
-        routes.extend(connected(reserve, service, usable));
-        routes.extend(connected(reserve, path, usable));
-        routes.insert(default(
-            reserve,
-            path,
-            0,
-            reserve.nexthop_path(FAMILY, uplink.slot),
-        ));
-        if inputs.service.contains(&uplink.name) {
-            routes.insert(default(
-                reserve,
-                service,
-                0,
-                reserve.nexthop_service(FAMILY, uplink.slot),
-            ));
-        }
-    }
-    let index_of = tiers(inputs);
-    let has_last_resort = !last_resort_members(inputs).is_empty();
-    for (number, group) in inputs.config.groups.iter().enumerate() {
-        let table = reserve.table_group(number);
-        for (tier, metric) in group.tiers.iter().zip((1_u32..).map(|n| n * METRIC_STEP)) {
-            if !group_members(inputs, tier).is_empty() {
-                let id = reserve.nexthop_group(FAMILY, index_of[tier]);
-                routes.insert(default(reserve, table, metric, id));
-            }
-        }
-        if has_last_resort {
-            let id = reserve.nexthop_last_resort(FAMILY);
-            routes.insert(default(reserve, table, Reserve::METRIC_LAST, id));
-        }
     }
     routes
 }
 
-fn usable<'a>(inputs: &'a Inputs<'_>) -> impl Iterator<Item = (&'a Uplink, &'a Usable)> {
-    inputs
-        .config
-        .uplinks
-        .iter()
-        .zip(inputs.links.iter().map(LinkState::usable))
-        .filter_map(|(u, l)| Some((u, l?)))
-}
-
-/// The number of each distinct tier among all groups' tiers: equal tiers share one kernel object.
-fn tiers<'a>(inputs: &Inputs<'a>) -> BTreeMap<&'a Vec<Member>, usize> {
-    crate::select::distinct_tiers(inputs.config)
-        .into_iter()
-        .enumerate()
-        .map(|(n, tier)| (tier, n))
-        .collect()
-}
-
-/// The service objects of a tier's members that are in service and usable, in order of id.
-fn group_members(inputs: &Inputs<'_>, tier: &[Member]) -> Vec<(NexthopId, u16)> {
-    let mut members: Vec<_> = tier
-        .iter()
-        .filter(|m| inputs.service.contains(&m.uplink))
-        .filter_map(|m| {
-            let (uplink, _) = usable(inputs).find(|(u, _)| u.name == m.uplink)?;
-            Some((
-                inputs.config.reserve.nexthop_service(FAMILY, uplink.slot),
-                m.weight,
-            ))
-        })
-        .collect();
-    members.sort_unstable();
-    members
-}
-
-/// The path objects of all usable uplinks, with the weights that the default group gives them.
-fn last_resort_members(inputs: &Inputs<'_>) -> Vec<(NexthopId, u16)> {
-    let weight = |name: &UplinkName| {
-        let members = inputs
-            .config
-            .groups
-            .first()
-            .into_iter()
-            .flat_map(|g| g.tiers.iter().flatten());
-        members
-            .filter(|m| &m.uplink == name)
-            .map(|m| m.weight)
-            .next()
-            .unwrap_or(1)
-    };
-    let mut members: Vec<_> = usable(inputs)
-        .map(|(u, _)| {
-            (
-                inputs.config.reserve.nexthop_path(FAMILY, u.slot),
-                weight(&u.name),
-            )
-        })
-        .collect();
-    members.sort_unstable();
-    members
-}
-
-fn single(reserve: &Reserve, id: NexthopId, usable: &Usable) -> Nexthop {
-    let kind = NexthopKind::Single {
-        family: FAMILY,
-        device: usable.device.clone(),
-        gateway: usable.gateway,
-    };
-    Nexthop {
-        id,
-        proto: reserve.proto,
-        kind,
-    }
-}
-
-fn default(reserve: &Reserve, table: TableId, metric: u32, id: NexthopId) -> Route {
-    let destination = FAMILY.default_route();
-    Route {
-        table,
-        destination,
-        metric,
-        via: RouteVia::Nexthop(id),
-        source: None,
-        proto: reserve.proto,
+/// The metric of a route of which nobody said any: the kernel makes 1024 of none for IPv6.
+fn metric_default(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1024,
     }
 }
 
 /// The uplink's own networks: what a packet for a neighbour needs when this table is asked.
 /// Single-address prefixes are no network, and of two addresses in one network the first counts.
-fn connected(reserve: &Reserve, table: TableId, usable: &Usable) -> Vec<Route> {
+fn connected(reserve: &Reserve, table: TableId, usable: &Usable, family: Family) -> Vec<Route> {
     let mut seen = BTreeSet::new();
     let networks = usable
         .addresses
@@ -202,12 +111,17 @@ fn connected(reserve: &Reserve, table: TableId, usable: &Usable) -> Vec<Route> {
         .map(|address: &IpNet| Route {
             table,
             destination: address.trunc(),
-            metric: 0,
+            metric: metric_default(family),
             via: RouteVia::Device {
                 device: usable.device.clone(),
                 gateway: None,
             },
-            source: Some(address.addr()),
+            source: match family {
+                Family::V4 => Some(address.addr()),
+                // The kernel prefers an address of the outgoing interface by itself, and knows which
+                // of several is the temporary one of today.
+                Family::V6 => None,
+            },
             proto: reserve.proto,
         })
         .collect()

@@ -6,28 +6,34 @@
 //! | first + 10 | `oif DEVICE lookup path` | what is bound to a device leaves by it, whatever its health |
 //! | first + 20 | `fwmark INBOUND lookup path` | what came in by an uplink is answered by it, likewise |
 //! | first + 30 | `fwmark UPLINK lookup service` | pinned connections stay; before the `from` rules, since a marked packet may bear another uplink's address |
-//! | last + 0 | `from ADDRESS lookup service` | the router's own traffic of an address; behind the rules of VPN software, whose networks may talk to that address |
-//! | last + 10 | `iif LAN lookup group` | everything else is shared out |
+//! | last + 0 … 19 | copies of rules of others | they come before the default group as they came before `main` |
+//! | last + 20 | `fwmark OUTLET lookup outlet` | what a policy led somewhere, also when the uplink it was pinned to has failed |
+//! | last + 30 | `from ADDRESS lookup service` | the router's own traffic of an address; behind the rules of VPN software, whose networks may talk to that address |
+//! | last + 40 | `iif LAN lookup default group` | everything else is shared out |
 
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use uplinkd_model::{Rule, TableId};
+use uplinkd_model::{Family, Outlet, OutletKind, Rule, TableId, kernel_state::RuleAction};
 
-use super::Inputs;
-use crate::FAMILY;
+use super::{Inputs, mirrors, outlets};
+use crate::facts::LinkState;
 
-pub(super) fn rules(inputs: &Inputs<'_>) -> BTreeSet<Rule> {
+/// How far behind the first of the last block the rules of the outlets begin: what comes before are
+/// copies of others' rules.
+pub(crate) const OUTLETS: u32 = 20;
+
+pub(super) fn rules(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Rule> {
     let reserve = &inputs.config.reserve;
-    let first = reserve.rule_priority;
+    let (first, last) = (reserve.rule_priority, reserve.rule_priority_last);
     let lookup =
-        |priority: u32, table: TableId| Rule::lookup(FAMILY, priority, table, reserve.proto);
+        |priority: u32, table: TableId| Rule::lookup(family, priority, table, reserve.proto);
 
-    let mut rules = BTreeSet::from([Rule {
-        suppress_prefix_length: Some(0),
-        ..lookup(first, TableId::MAIN)
-    }]);
-    for (uplink, link) in inputs.config.uplinks.iter().zip(inputs.links) {
+    let mut rules = mirrors::rules(inputs, family);
+    rules.insert(specific_routes(inputs, family));
+    let lines = inputs.lines.iter().filter(|l| l.family == family);
+    for line in lines.filter(|l| *l.link != LinkState::Absent) {
+        let uplink = line.uplink;
         let (service, path) = (
             reserve.table_service(uplink.slot),
             reserve.table_path(uplink.slot),
@@ -44,28 +50,69 @@ pub(super) fn rules(inputs: &Inputs<'_>) -> BTreeSet<Rule> {
             mark: Some(reserve.mark_out(uplink.slot)),
             ..lookup(first + 30, service)
         });
-        for address in link
-            .usable()
-            .map(|l| l.addresses.as_slice())
-            .unwrap_or_default()
-        {
+        let usable = line.link.usable();
+        for address in usable.map(|l| l.addresses.as_slice()).unwrap_or_default() {
             rules.insert(Rule {
                 from: Some(IpNet::from(address.addr())),
-                ..lookup(reserve.rule_priority_last, service)
+                ..lookup(last + 30, service)
             });
         }
     }
-    let last = lookup(reserve.rule_priority_last + 10, reserve.table_group(0));
+    let outlets = inputs.config.outlets.iter();
+    rules.extend(outlets.filter_map(|outlet| of_outlet(inputs, family, outlet)));
+    let default = lookup(last + 40, reserve.table_outlet(0));
     if inputs.config.lan.is_empty() {
-        rules.insert(last);
+        rules.insert(default);
     } else {
         // `iif lo` is how a rule says "the router's own".
         for lan in inputs.config.lan.iter().map(String::as_str).chain(["lo"]) {
             rules.insert(Rule {
                 iif: Some(lan.to_owned()),
-                ..last.clone()
+                ..default.clone()
             });
         }
     }
     rules
+}
+
+/// The rules for a family that no uplink has: those of the outlets that refuse, and what must come
+/// before these.
+pub(super) fn refusals(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Rule> {
+    let outlets = inputs.config.outlets.iter();
+    let mut rules: BTreeSet<_> = outlets
+        .filter(|outlet| outlets::refuses(outlet))
+        .filter_map(|outlet| of_outlet(inputs, family, outlet))
+        .collect();
+    if !rules.is_empty() {
+        rules.insert(specific_routes(inputs, family));
+        rules.extend(mirrors::rules(inputs, family));
+    }
+    rules
+}
+
+fn specific_routes(inputs: &Inputs<'_>, family: Family) -> Rule {
+    let reserve = &inputs.config.reserve;
+    Rule {
+        suppress_prefix_length: Some(0),
+        ..Rule::lookup(family, reserve.rule_priority, TableId::MAIN, reserve.proto)
+    }
+}
+
+/// The rule of an outlet; none for the default group, which needs no mark.
+fn of_outlet(inputs: &Inputs<'_>, family: Family, outlet: &Outlet) -> Option<Rule> {
+    if outlet.code == 0 {
+        return None;
+    }
+    let reserve = &inputs.config.reserve;
+    let priority = reserve.rule_priority_last + OUTLETS;
+    let table = reserve.table_outlet(outlet.code);
+    Some(Rule {
+        mark: Some(reserve.mark_outlet(outlet.code)),
+        action: match &outlet.kind {
+            OutletKind::Uplinks(_) => RuleAction::Lookup(table),
+            OutletKind::Block => RuleAction::Prohibit,
+            OutletKind::Main => RuleAction::Lookup(TableId::MAIN),
+        },
+        ..Rule::lookup(family, priority, table, reserve.proto)
+    })
 }

@@ -4,31 +4,68 @@ use std::collections::BTreeMap;
 
 use uplinkd_model::{Config, Observed};
 
+use crate::families::PerFamily;
+
+/// Switches that make a router of this machine. They come after all other sysctls: IPv4 connections
+/// that are forwarded before they can be translated never are, and with IPv6 forwarding on the kernel
+/// no longer takes router advertisements from interfaces whose `accept_ra` is 1.
+pub(crate) const FORWARDING_V4: &str = "net/ipv4/ip_forward";
+/// Likewise.
+pub(crate) const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
+
 struct Wanted {
     path: String,
     /// Values that will do; where none of them is there, the first is written.
     good: &'static [&'static str],
 }
 
-fn wanted(config: &Config) -> Vec<Wanted> {
-    let one = |path: String, good| Wanted { path, good };
+fn wanted(config: &Config, has: &PerFamily<bool>) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    if has.v4 {
+        all.extend(wanted_v4(config));
+    }
+    if has.v6 {
+        all.extend(wanted_v6(config));
+    }
+    if has.v4 || has.v6 {
+        // With 1 every change of a nexthop is told once for each route on it. It counts for both
+        // families, whatever its name says.
+        all.push(one("net/ipv4/nexthop_compat_mode", &["0"]));
+    }
+    all
+}
+
+fn one(path: impl Into<String>, good: &'static [&'static str]) -> Wanted {
+    let path = path.into();
+    Wanted { path, good }
+}
+
+fn wanted_v4(config: &Config) -> Vec<Wanted> {
     let mut all = vec![
-        one("net/ipv4/ip_forward".into(), &["1"] as &[&str]),
+        one(FORWARDING_V4, &["1"]),
         // 0 and 2 send a client and a server over one uplink for ever; 3 is the user's own choice of fields.
-        one("net/ipv4/fib_multipath_hash_policy".into(), &["1", "3"]),
-        // With 1 every change of a nexthop is told once for each route on it.
-        one("net/ipv4/nexthop_compat_mode".into(), &["0"]),
-        one("net/ipv4/conf/all/src_valid_mark".into(), &["1"]),
+        one("net/ipv4/fib_multipath_hash_policy", &["1", "3"]),
+        one("net/ipv4/conf/all/src_valid_mark", &["1"]),
     ];
-    for uplink in &config.uplinks {
-        all.push(one(rp_filter(&uplink.interface), &["2", "0"]));
-        all.push(one(
-            format!(
-                "net/ipv4/conf/{}/ignore_routes_with_linkdown",
-                uplink.interface
-            ),
-            &["1"],
-        ));
+    let uplinks = config.uplinks.iter().filter(|u| u.ipv4.is_some());
+    for interface in uplinks.map(|u| &u.interface) {
+        all.push(one(rp_filter(interface), &["2", "0"]));
+        let path = format!("net/ipv4/conf/{interface}/ignore_routes_with_linkdown");
+        all.push(one(path, &["1"]));
+    }
+    all
+}
+
+fn wanted_v6(config: &Config) -> Vec<Wanted> {
+    let mut all = vec![
+        one(FORWARDING_V6, &["1"]),
+        one("net/ipv6/fib_multipath_hash_policy", &["1", "3"]),
+    ];
+    let uplinks = config.uplinks.iter().filter(|u| u.ipv6.is_some());
+    for interface in uplinks.map(|u| &u.interface) {
+        // A router that forwards takes router advertisements only with 2. Who has 0 takes none.
+        let path = format!("net/ipv6/conf/{interface}/accept_ra");
+        all.push(one(path, &["2", "0"]));
     }
     all
 }
@@ -39,19 +76,26 @@ fn rp_filter(interface: &str) -> String {
 
 /// The sysctls that have to be read, by path below `/proc/sys`.
 pub fn sysctl_paths(config: &Config) -> Vec<String> {
-    let mut paths: Vec<_> = wanted(config).into_iter().map(|w| w.path).collect();
+    // Those of a family that no uplink has today, too: tomorrow one may.
+    let has =
+        PerFamily::from_fn(|family| config.uplinks.iter().any(|u| u.access(family).is_some()));
+    let mut paths: Vec<_> = wanted(config, &has).into_iter().map(|w| w.path).collect();
     paths.push(rp_filter("all"));
     paths
 }
 
 /// The desired value of each sysctl that exists. Where the present value is good enough it is the
 /// desired one: nothing is changed without need.
-pub(super) fn sysctls(config: &Config, observed: &Observed) -> BTreeMap<String, String> {
+pub(super) fn sysctls(
+    config: &Config,
+    has: &PerFamily<bool>,
+    observed: &Observed,
+) -> BTreeMap<String, String> {
     let strict_for_all = observed
         .sysctls
         .get(&rp_filter("all"))
         .is_some_and(|v| v == "1");
-    wanted(config)
+    wanted(config, has)
         .into_iter()
         .filter_map(|wanted| {
             let present = observed.sysctls.get(&wanted.path)?;
@@ -74,21 +118,23 @@ pub(super) fn sysctls(config: &Config, observed: &Observed) -> BTreeMap<String, 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{sysctls as sysctls_of, *};
 
     fn desired(observed: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let config: Config = crate::desired::tests::config();
-        let observed = observed
+        desired_with(true, observed)
+    }
+
+    fn desired_with(v6: bool, observed: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let config = crate::fixtures::both_families(crate::fixtures::config());
+        let sysctls = observed
             .iter()
             .map(|(p, v)| (p.to_string(), v.to_string()))
             .collect();
-        sysctls(
-            &config,
-            &Observed {
-                sysctls: observed,
-                ..Observed::default()
-            },
-        )
+        let observed = Observed {
+            sysctls,
+            ..Observed::default()
+        };
+        sysctls_of(&config, &PerFamily { v4: true, v6 }, &observed)
     }
 
     #[test]
@@ -108,6 +154,15 @@ mod tests {
         let policy = "net/ipv4/fib_multipath_hash_policy";
         assert_eq!(desired(&[(policy, "3")])[policy], "3");
         assert_eq!(desired(&[(policy, "0")])[policy], "1");
+    }
+
+    #[test]
+    fn router_advertisements_stay_welcome_where_they_were() {
+        let path = "net/ipv6/conf/wan1/accept_ra";
+        assert_eq!(desired(&[(path, "1")])[path], "2");
+        assert_eq!(desired(&[(path, "0")])[path], "0");
+        assert_eq!(desired(&[(path, "2")])[path], "2");
+        assert!(desired_with(false, &[(path, "1"), (FORWARDING_V6, "0")]).is_empty());
     }
 
     #[test]

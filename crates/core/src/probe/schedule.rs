@@ -7,10 +7,10 @@ use std::{
 
 use crate::{Time, event::ProbeId};
 
-/// A target of an uplink: their indices in the configuration.
+/// A target of a line: the index of the line, and the target's in its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TargetKey {
-    pub(crate) uplink: usize,
+    pub(crate) line: usize,
     pub(crate) target: usize,
 }
 
@@ -123,10 +123,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    const KEY: TargetKey = TargetKey {
-        uplink: 0,
-        target: 0,
-    };
+    const KEY: TargetKey = TargetKey { line: 0, target: 0 };
 
     fn at(ms: u64) -> Time {
         Time(Duration::from_millis(ms))

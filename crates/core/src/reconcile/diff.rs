@@ -197,6 +197,9 @@ fn diff_routes(diff: &mut Diff, desired: &Desired, observed: &Observed, claims: 
         .filter(|r| !keys.contains(&r.key()))
         .map(|r| (*r).clone())
         .collect();
+    // The worst goes first: as long as something leads, the best of it does.
+    diff.routes_orphaned
+        .sort_by_key(|r| (r.table, r.destination, std::cmp::Reverse(r.metric)));
 }
 
 fn diff_rules(diff: &mut Diff, desired: &Desired, observed: &Observed, claims: &[Reserve]) {
@@ -220,7 +223,7 @@ fn diff_rules(diff: &mut Diff, desired: &Desired, observed: &Observed, claims: &
 
 fn diff_nft(diff: &mut Diff, desired: &Desired, observed: &Observed, claims: &[Reserve]) {
     match (&desired.nft, &observed.nft) {
-        (Some(wanted), Some(NftState::Holds(present))) if wanted == present => {}
+        (Some(wanted), Some(NftState::Holds(present))) if wanted.fingerprint() == *present => {}
         (Some(wanted), Some(found)) => {
             diff.nft = Some(wanted.clone());
             diff.nft_found = Some(match found {

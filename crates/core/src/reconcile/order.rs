@@ -1,25 +1,23 @@
 //! The order of steps in which something carries traffic at every moment.
 //!
-//! Fill our tables, then nft in one transaction, then add rules; only then take away: rules, nft,
-//! routes, nexthops. Rules are added from the first-asked to the last and removed the other way
-//! round, so that `lookup main suppress_prefixlength 0`, which keeps connected networks reachable,
-//! stands before and after all others.
+//! Fill our tables, then the rules that read the marks of outlets, then nft in one transaction, which
+//! sets those marks, then the other rules; only then take away: rules, nft, routes, nexthops. Rules
+//! are added from the first-asked to the last and removed the other way round, so that `lookup main
+//! suppress_prefixlength 0`, which keeps connected networks reachable, stands before and after all
+//! others. A mark that no rule reads yet would lead what a policy refuses out by any uplink.
 
-use uplinkd_model::{Desired, Nexthop, NexthopKind, Observed, Plan, Reserve, Step};
+use uplinkd_model::{Desired, Nexthop, NexthopKind, Observed, Plan, Reserve, Rule, Step};
 
 use super::{Diff, diff};
+use crate::desired::{FORWARDING_V4, FORWARDING_V6, OUTLETS};
 
-/// Switched on last of all that is added: a connection that is forwarded before its source can be
-/// translated is never translated, however long it lasts.
-const FORWARDING: &str = "net/ipv4/ip_forward";
-
-/// The steps that turn observed into desired.
-pub fn plan(diff: &Diff) -> Plan {
+/// The steps that turn observed into desired, under the present reserve.
+pub fn plan(diff: &Diff, reserve: &Reserve) -> Plan {
     let mut plan = Plan::default();
     let (forwarding, others): (Vec<_>, Vec<_>) = diff
         .sysctls
         .iter()
-        .partition(|(path, _)| *path == FORWARDING);
+        .partition(|(path, _)| [FORWARDING_V4, FORWARDING_V6].contains(&path.as_str()));
     let set = |plan: &mut Plan, sysctls: Vec<(&String, &String)>| {
         for (path, value) in sysctls {
             let (path, value) = (path.clone(), value.clone());
@@ -41,19 +39,33 @@ pub fn plan(diff: &Diff) -> Plan {
     for route in &diff.routes_wrong {
         plan.push(Step::ReplaceRoute(route.clone()), "leads another way");
     }
+    let (early, late): (Vec<_>, Vec<_>) = diff
+        .rules_missing
+        .iter()
+        .partition(|rule| stands_before_marks(rule, reserve));
+    for rule in early {
+        plan.push(Step::AddRule(rule.clone()), "missing");
+    }
     if let Some(table) = &diff.nft {
         plan.push(
             Step::SetNft(table.clone()),
             diff.nft_found.as_deref().unwrap_or("out of date"),
         );
     }
-    for rule in &diff.rules_missing {
+    for rule in late {
         plan.push(Step::AddRule(rule.clone()), "missing");
     }
     set(&mut plan, forwarding);
     remove(&mut plan, diff);
     make_groups_anew(&mut plan, diff);
     plan
+}
+
+/// Whether a rule has to be there before nft sets marks: `main` for connected networks, the copies of
+/// others' rules, and the outlets' own. The rest spreads connections that nft must pin and translate.
+fn stands_before_marks(rule: &Rule, reserve: &Reserve) -> bool {
+    let outlets = reserve.rule_priority_last..=reserve.rule_priority_last + OUTLETS;
+    rule.priority.0 == reserve.rule_priority || outlets.contains(&rule.priority.0)
 }
 
 /// One after the other, and last, when only our present tables are asked: while one is gone, with the
@@ -161,7 +173,7 @@ mod tests {
             routes: routes(earlier.proto),
             ..Observed::default()
         };
-        let plan = plan(&diff(&desired, &observed, &[now.clone(), earlier]));
+        let plan = plan(&diff(&desired, &observed, &[now.clone(), earlier]), &now);
         let steps: Vec<_> = plan.steps.into_iter().map(|s| s.step).collect();
         let anew = |id: u32, metric| {
             [
@@ -178,13 +190,67 @@ mod tests {
     }
 
     #[test]
+    fn orphaned_defaults_go_from_the_worst_to_the_best() {
+        let reserve = Reserve::default();
+        let routes = [10, 20, 30].map(|metric| default(metric, reserve.nexthop_ids, reserve.proto));
+        let observed = Observed {
+            routes: routes.clone().into(),
+            ..Observed::default()
+        };
+        let steps = removal(&observed, &[reserve]).steps.into_iter();
+        let mut wanted = routes.map(Step::DeleteRoute).to_vec();
+        wanted.reverse();
+        assert_eq!(steps.map(|s| s.step).collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn what_reads_marks_is_there_before_what_sets_them() {
+        let reserve = Reserve::default();
+        let rule = |priority| Rule::lookup(Family::V4, priority, TableId(7001), reserve.proto);
+        let (main, copy, outlet, rest) = (rule(2000), rule(32000), rule(32020), rule(32040));
+        let desired = Desired {
+            rules: [&main, &copy, &outlet, &rest].map(Clone::clone).into(),
+            nft: Some(table(&reserve)),
+            ..Desired::default()
+        };
+        let observed = Observed {
+            nft: Some(uplinkd_model::kernel_state::NftState::Absent),
+            ..Observed::default()
+        };
+        let diff = diff(&desired, &observed, std::slice::from_ref(&reserve));
+        let steps: Vec<_> = plan(&diff, &reserve)
+            .steps
+            .into_iter()
+            .map(|s| s.step)
+            .collect();
+        let wanted = [
+            Step::AddRule(main),
+            Step::AddRule(copy),
+            Step::AddRule(outlet),
+            Step::SetNft(table(&reserve)),
+            Step::AddRule(rest),
+        ];
+        assert_eq!(steps, wanted);
+    }
+
+    fn table(reserve: &Reserve) -> uplinkd_model::nft::NftTable {
+        uplinkd_model::nft::NftTable {
+            name: reserve.nft_table.clone(),
+            marks: reserve.marks(),
+            lan: Vec::new(),
+            foreign_marks: Default::default(),
+            uplinks: Vec::new(),
+            outlets: Vec::new(),
+            classifier: Default::default(),
+            domains: Default::default(),
+            cgroups: Default::default(),
+        }
+    }
+
+    #[test]
     fn an_nft_table_under_an_earlier_name_goes_after_the_new_one_is_there() {
         let now = Reserve::default();
-        let table = uplinkd_model::nft::NftTable {
-            name: now.nft_table.clone(),
-            pin_mask: now.mark_pin_mask(),
-            uplinks: Vec::new(),
-        };
+        let table = table(&now);
         let desired = Desired {
             nft: Some(table.clone()),
             ..Desired::default()
@@ -194,7 +260,7 @@ mod tests {
             nft_earlier: ["older".to_owned()].into(),
             ..Observed::default()
         };
-        let plan = plan(&diff(&desired, &observed, &[now]));
+        let plan = plan(&diff(&desired, &observed, std::slice::from_ref(&now)), &now);
         let steps: Vec<_> = plan.steps.into_iter().map(|s| s.step).collect();
         let name = "older".to_owned();
         assert_eq!(steps, [Step::SetNft(table), Step::DeleteNft { name }]);

@@ -3,4 +3,5 @@
 pub mod check;
 pub mod clean;
 pub mod plan;
+pub mod resolver;
 pub mod run;

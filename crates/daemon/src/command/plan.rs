@@ -6,15 +6,21 @@ use anstream::{eprintln, println};
 use anyhow::Context as _;
 use uplinkd_core::{Action, Controller, Event, Time};
 use uplinkd_kernel::{Kernel, nft};
-use uplinkd_model::{PlannedStep, Step};
+use uplinkd_model::{Classifier, Family, PlannedStep, Step, classify::Stage, nft::NftTable};
 
-use crate::{exit::Exit, load, look::look, state::State};
+use crate::{exit::Exit, load, local_time, look::look, state::State};
 
-/// Prints the plan.
+/// Lines of our nft table that are printed where nobody asked for all of them. A longer one is
+/// printed without the elements of its sets and maps beyond the first few.
+const LINES_MAX: usize = 400;
+/// Elements of a set or map that are printed then.
+const ELEMENTS_MAX: usize = 5;
+
+/// Prints the plan; `verbose`: with every element of every set.
 ///
 /// # Errors
 /// When the machine cannot be looked at.
-pub fn run(file: &Path, state_dir: &Path) -> anyhow::Result<Exit> {
+pub fn run(file: &Path, state_dir: &Path, verbose: bool) -> anyhow::Result<Exit> {
     let loaded = match load::read_or_show(file) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -23,6 +29,8 @@ pub fn run(file: &Path, state_dir: &Path) -> anyhow::Result<Exit> {
     let config = state.config(&loaded.parsed)?;
     let mut kernel = Kernel::open()?.with_state_dir(Some(state_dir.to_owned()));
     let mut controller = Controller::new(config, state.reserves, Time::default());
+    let minute = local_time::minute_now();
+    controller.handle(Event::LocalTime { minute }, Time::default());
     let observed = kernel
         .observe(&look(controller.config(), controller.claims(), true))
         .context("cannot look at this machine's network")?;
@@ -35,8 +43,7 @@ pub fn run(file: &Path, state_dir: &Path) -> anyhow::Result<Exit> {
     }
     for PlannedStep { step, reason } in &steps {
         if let Step::SetNft(table) = step {
-            let text = nft::render(table)?;
-            println!("nft -f - <<'EOF'  # {reason}\n{}\nEOF", text.trim_end());
+            print_table(table, reason, minute, verbose)?;
         } else {
             println!("{step}  # {reason}");
         }
@@ -45,4 +52,99 @@ pub fn run(file: &Path, state_dir: &Path) -> anyhow::Result<Exit> {
         eprintln!("nothing to do: the kernel holds exactly what it should");
     }
     Ok(Exit::Yes)
+}
+
+fn print_table(table: &NftTable, reason: &str, minute: u16, verbose: bool) -> anyhow::Result<()> {
+    let text = nft::render(table)?;
+    for line in summary(&table.classifier, minute) {
+        println!("# {line}");
+    }
+    let is_long = text.lines().count() > LINES_MAX;
+    let shown = if verbose || !is_long {
+        text
+    } else {
+        println!("# shortened; --verbose prints it whole, as `nft` would take it");
+        shortened(&text)
+    };
+    println!("nft -f - <<'EOF'  # {reason}\n{}\nEOF", shown.trim_end());
+    Ok(())
+}
+
+/// What the policies come to, family by family; nothing without policies.
+fn summary(classifier: &Classifier, minute: u16) -> Vec<String> {
+    let of = |family: Family| {
+        let stages = classifier.of(family);
+        let (mut maps, mut entries, mut rules) = (0, 0, 0);
+        for stage in stages {
+            match stage {
+                Stage::Map(map) => {
+                    maps += 1;
+                    entries += map.entries.len();
+                }
+                Stage::Rule(_) => rules += 1,
+            }
+        }
+        format!("policies for {family}: {maps} look-up(s) with {entries} entries, {rules} rule(s)")
+    };
+    if classifier.v4.is_empty() && classifier.v6.is_empty() {
+        return Vec::new();
+    }
+    let when = format!(
+        "policies as of {}, local time",
+        local_time::in_words(minute)
+    );
+    vec![when, of(Family::V4), of(Family::V6)]
+}
+
+/// The text without most elements of long sets and maps, which stand one on a line.
+fn shortened(text: &str) -> String {
+    let mut shown = String::with_capacity(LINES_MAX * 80);
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        shown += line;
+        shown.push('\n');
+        if line.trim_end().ends_with("elements = {") {
+            elements(&mut shown, &mut lines);
+        }
+    }
+    shown
+}
+
+/// The first few elements up to the line that ends them, and how many more there are.
+fn elements<'a>(shown: &mut String, lines: &mut impl Iterator<Item = &'a str>) {
+    for (count, line) in lines.enumerate() {
+        let is_end = line.trim() == "}";
+        if is_end && count > ELEMENTS_MAX {
+            let indent = line.len() - line.trim_start().len();
+            let more = count - ELEMENTS_MAX;
+            *shown += &format!("{}\t# and {more} more\n", &line[..indent]);
+        }
+        if is_end || count < ELEMENTS_MAX {
+            *shown += line;
+            shown.push('\n');
+        }
+        if is_end {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sets_keep_their_first_elements() {
+        let set = |count: usize| {
+            let elements: String = (0..count).map(|n| format!("\t\t\t10.0.0.{n},\n")).collect();
+            format!("\tset a {{\n\t\telements = {{\n{elements}\t\t}}\n\t}}\n")
+        };
+        assert_eq!(shortened(&set(ELEMENTS_MAX)), set(ELEMENTS_MAX));
+        let short = shortened(&set(100));
+        assert_eq!(short.lines().count(), set(ELEMENTS_MAX).lines().count() + 1);
+        assert!(
+            short.contains("\t\t\t10.0.0.4,\n\t\t\t# and 95 more\n\t\t}\n"),
+            "{short}"
+        );
+    }
 }

@@ -58,7 +58,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                 rule.inverted = rest.0;
                 rule.suppress_prefix_length = rest.1;
                 if rest.2 {
-                    rule.action = RuleAction::Unreachable;
+                    rule.action = RuleAction::Prohibit;
                 }
                 rule
             })
@@ -73,7 +73,7 @@ fn any_route() -> impl Strategy<Value = Route> {
                 device: wan1(),
                 gateway
             }),
-            Just(RouteVia::Unreachable),
+            Just(RouteVia::Prohibit),
         ];
         (
             (1_u32..100_000, 1_u32..u32::MAX, any::<u8>()),

@@ -105,14 +105,14 @@ fn a_route_by_a_nexthop() {
     ]);
 }
 
-/// `ip route del unreachable default table 7001 metric 10 proto 177`
+/// `ip route del prohibit default table 7001 metric 10 proto 177`
 #[test]
 fn a_route_is_deleted_with_its_whole_identity_and_any_scope() {
-    let message = message(Step::DeleteRoute(default_by(RouteVia::Unreachable)));
+    let message = message(Step::DeleteRoute(default_by(RouteVia::Prohibit)));
     assert_eq!((message.kind(), message.flags()), (25, 0));
     #[rustfmt::skip]
     assert_eq!(message.body(), [
-        2, 0, 0, 0, 0, 177, 255, 7, 0, 0, 0, 0,
+        2, 0, 0, 0, 0, 177, 255, 8, 0, 0, 0, 0,
         8, 0, 15, 0, 0x59, 0x1b, 0, 0,
         8, 0, 6, 0, 10, 0, 0, 0,
     ]);
@@ -141,7 +141,7 @@ fn a_route_without_a_gateway_has_the_scope_of_the_link() {
 /// `ip -6 route add default dev wan1 table 7001`, where the kernel takes 1024 for no metric.
 #[test]
 fn ipv6_has_no_metric_of_zero() {
-    let mut route = default_by(RouteVia::Unreachable);
+    let mut route = default_by(RouteVia::Prohibit);
     route.destination = Family::V6.default_route();
     route.metric = 0;
     let added = message(Step::AddRoute(route.clone()));
@@ -214,7 +214,10 @@ fn another_crate_reads_every_field_of_a_rule() {
 /// `conntrack -D -m 0x1000000/0xf000000`
 #[test]
 fn connections_are_flushed_by_mark_and_mask_of_both_families() {
-    let message = message(Step::FlushConnections(Mark::new(0x0100_0000, 0x0f00_0000)));
+    let message = message(Step::FlushConnections {
+        mark: Mark::new(0x0100_0000, 0x0f00_0000),
+        family: None,
+    });
     assert_eq!((message.kind(), message.flags()), (0x102, 0));
     #[rustfmt::skip]
     assert_eq!(message.body(), [
@@ -222,6 +225,16 @@ fn connections_are_flushed_by_mark_and_mask_of_both_families() {
         8, 0, 8, 0, 1, 0, 0, 0,
         8, 0, 21, 0, 0x0f, 0, 0, 0,
     ]);
+}
+
+/// `conntrack -D -f ipv6 -m 0x1000000/0xf000000`
+#[test]
+fn a_familys_connections_are_flushed_with_a_header_that_means_it() {
+    let message = message(Step::FlushConnections {
+        mark: Mark::new(0x0100_0000, 0x0f00_0000),
+        family: Some(Family::V6),
+    });
+    assert_eq!(message.body()[..4], [10, 1, 0, 0]);
 }
 
 #[test]

@@ -1,180 +1,227 @@
-//! Running `nft`, and putting and removing our table with it.
+//! Putting and removing our table.
 
-use std::{
-    io::{Read, Write},
-    path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use uplinkd_model::nft::NftTable;
 
-use super::{Known, NftError, render};
-use crate::Kernel;
+use super::{
+    Known, NftError, build,
+    delta::{Delta, delta},
+    element::{self, Messages},
+    look::{self, Generation},
+    program,
+    ruleset::{Collection, Ruleset},
+    text,
+    text::Fill,
+    wire::SUBSYSTEM,
+};
+use crate::{
+    Kernel,
+    netlink::{KernelError, Message},
+};
 
-/// Where systems keep `nft`. Not `$PATH`, which whoever starts us could point elsewhere.
-const PLACES: [&str; 5] = [
-    "/usr/sbin/nft",
-    "/sbin/nft",
-    "/usr/bin/nft",
-    "/usr/local/sbin/nft",
-    "/run/current-system/sw/bin/nft",
-];
-
-/// How long `nft` may take: our table takes milliseconds, and a router must not stand still because
-/// of it. When the time is over it is killed, and what it did is seen by the next look.
-pub(super) const WAIT: Duration = Duration::from_secs(3);
-
-/// How often the end of a process is looked for that has closed its output but has not ended.
-const END_POLL: Duration = Duration::from_millis(1);
-
-/// What `nft` calls its version, such as `1.0.6`.
-///
-/// # Errors
-/// When it is not installed or cannot be run.
-pub fn version() -> Result<String, NftError> {
-    let text = run(&["--version"], "")?;
-    let word = text.split_whitespace().find_map(|w| w.strip_prefix('v'));
-    Ok(word.unwrap_or(text.trim()).to_owned())
-}
+/// Collections with more elements are not written as text where there is no table yet: messages
+/// are some five times faster than nft.
+const TEXT_ELEMENTS_MAX: usize = 1000;
 
 impl Kernel {
-    /// Puts our whole table in one transaction and remembers its listing.
+    /// Makes the kernel hold this content: by what is different where we know what it holds, by a
+    /// whole new table in one transaction otherwise.
     pub(crate) fn put_nft(&mut self, table: &NftTable) -> Result<(), NftError> {
-        let text = render(table)?;
-        // From here on the old listing stands for nothing, whatever happens.
-        self.nft.set(None);
-        run(&["-f", "-"], &text)?;
-        match list(&table.name) {
-            Ok(listing) => self.nft.set(Some(Known {
-                table: table.clone(),
-                listing,
-            })),
-            // It was put; the next look finds it altered and puts it again.
-            Err(error) => tracing::warn!(%error, "cannot list the nft table after putting it"),
+        let wanted = Arc::new(build::ruleset(table)?);
+        let before = self.nft.known.clone().filter(|k| k.name == table.name);
+        if let Some(known) = before
+            && let Some(held) = known.ruleset.clone()
+            && self.nft_is_as_known(&table.name)
+            && let Some(delta) = delta(&held, &wanted)
+        {
+            match self.put_delta(&delta, &known, table, &wanted) {
+                Ok(()) => return Ok(()),
+                // Nothing of a refused transaction holds; an earlier one of them may.
+                Err(error) => tracing::warn!(
+                    %error,
+                    "cannot change the nft table in place; putting all of it"
+                ),
+            }
         }
+        self.put_whole(table, &wanted)
+    }
+
+    fn put_delta(
+        &mut self,
+        delta: &Delta,
+        known: &Known,
+        table: &NftTable,
+        wanted: &Arc<Ruleset>,
+    ) -> Result<(), NftError> {
+        // From here on the old memory stands for nothing, whatever happens.
+        self.nft.set(None);
+        let before = self.generation();
+        let mut transactions = 0;
+        let mut texts = [&delta.declare, &delta.switch, &delta.clear].map(String::as_str);
+        let all;
+        if delta.is_one_text() {
+            all = texts.concat();
+            texts = ["", all.as_str(), ""];
+        }
+        let [declare, switch, clear] = texts;
+        let mut has_text = false;
+        for (text, messages) in [
+            (declare, &delta.fill),
+            (switch, &delta.drain),
+            (clear, &Vec::new()),
+        ] {
+            if !text.is_empty() {
+                self.run_nft(text.to_owned())?;
+                transactions += 1;
+                has_text = true;
+            }
+            if !messages.is_empty() {
+                self.send_elements(messages)?;
+                transactions += 1;
+            }
+        }
+        let structure = if has_text {
+            self.structure_after(delta, known, wanted)
+        } else {
+            Ok(known.structure.clone())
+        };
+        let mut digests = known.digests.clone();
+        for (name, grows) in &delta.digests {
+            let digest = digests.entry(name.clone()).or_default();
+            *digest = digest.wrapping_add(*grows);
+        }
+        digests.retain(|name, _| wanted.collections.contains_key(name));
+        let steps = Generation::steps(before, transactions);
+        self.remember(table, wanted, structure, digests, steps);
         Ok(())
+    }
+
+    fn put_whole(&mut self, table: &NftTable, wanted: &Arc<Ruleset>) -> Result<(), NftError> {
+        let is_first = !self.has_nft_table(&table.name);
+        let kept = if is_first {
+            BTreeMap::new()
+        } else {
+            self.kept(wanted)
+        };
+        // Where there is nothing of ours yet, nothing of ours can be missing for a moment.
+        let fill = if is_first {
+            Fill::Small(TEXT_ELEMENTS_MAX)
+        } else {
+            Fill::All
+        };
+        let mut text = text::whole(wanted, fill, &kept);
+        let messages = messages_for(wanted, fill);
+        self.nft.set(None);
+        let before = self.generation();
+        if let Err(error) = self.run_nft(text) {
+            if kept.is_empty() {
+                return Err(error);
+            }
+            // A table without sticky choices is better than none.
+            tracing::warn!(%error, "cannot keep what the nft table has learned");
+            text = text::whole(wanted, fill, &BTreeMap::new());
+            self.run_nft(text)?;
+        }
+        let mut transactions = 1;
+        if !messages.is_empty() {
+            self.send_elements(&messages)?;
+            transactions += 1;
+        }
+        let digests = wanted
+            .collections
+            .iter()
+            .filter(|(_, c)| c.elements().is_some())
+            .map(|(name, c)| (name.clone(), element::digest(c)))
+            .collect();
+        let steps = Generation::steps(before, transactions);
+        let structure = self.structure(&table.name, None);
+        self.remember(table, wanted, structure, digests, steps);
+        Ok(())
+    }
+
+    /// The structure after a change in place: what was changed is read, the rest is as it was. Should
+    /// somebody else have changed that meanwhile, the next look sees it.
+    fn structure_after(
+        &mut self,
+        delta: &Delta,
+        known: &Known,
+        wanted: &Ruleset,
+    ) -> Result<BTreeMap<String, u64>, KernelError> {
+        let mut structure = self.structure(&known.name, Some(&delta.chains))?;
+        for chain in wanted.chains.keys() {
+            let part = look::chain_part(chain);
+            if let Some(digest) = known.structure.get(&part) {
+                structure.entry(part).or_insert(*digest);
+            }
+        }
+        Ok(structure)
+    }
+
+    /// Notes what we put, as the kernel shows it.
+    fn remember(
+        &mut self,
+        table: &NftTable,
+        wanted: &Arc<Ruleset>,
+        structure: Result<BTreeMap<String, u64>, KernelError>,
+        digests: BTreeMap<String, u64>,
+        expected: Option<Generation>,
+    ) {
+        let structure = match structure {
+            Ok(structure) => structure,
+            Err(error) => {
+                // It was put; the next look finds it altered and puts it again.
+                tracing::warn!(%error, "cannot read the nft table after putting it");
+                return;
+            }
+        };
+        // Somebody else's transaction in between may have changed anything: the next look sees.
+        let generation = self.generation().filter(|g| Some(*g) == expected);
+        self.nft.set(Some(Known {
+            name: table.name.clone(),
+            fingerprint: table.fingerprint(),
+            structure,
+            digests,
+            generation,
+            ruleset: Some(Arc::clone(wanted)),
+        }));
+    }
+
+    fn run_nft(&mut self, text: String) -> Result<(), NftError> {
+        let shared = self.nft.shared.clone();
+        program::run(&["-f", "-"], text, |child| shared.started(child))?;
+        Ok(())
+    }
+
+    fn send_elements(&mut self, messages: &[Message]) -> Result<(), NftError> {
+        self.netfilter
+            .transaction(SUBSYSTEM, messages)
+            .map_err(NftError::Elements)
     }
 
     /// Removes our table.
     pub(crate) fn delete_nft(&mut self, name: &str) -> Result<(), NftError> {
-        let empty = NftTable {
-            name: name.to_owned(),
-            pin_mask: 0,
-            uplinks: Vec::new(),
-        };
-        // Only for its check of the name.
-        render(&empty)?;
-        if self
-            .nft
-            .known
-            .as_ref()
-            .is_some_and(|k| k.table.name == name)
-        {
+        build::check_name(name)?;
+        if self.nft.known.as_ref().is_some_and(|k| k.name == name) {
             self.nft.set(None);
         }
-        run(&["-f", "-"], &format!("delete table inet {name}\n"))?;
-        Ok(())
+        self.run_nft(format!("delete table inet {name}\n"))
     }
 }
 
-/// The table as `nft` prints it, without counters.
-pub(super) fn list(name: &str) -> Result<String, NftError> {
-    run(&["-s", "list", "table", "inet", name], "")
-}
-
-/// Runs `nft` and returns what it printed.
-fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
-    let program = PLACES
+/// The elements that a text leaves out.
+fn messages_for(ruleset: &Ruleset, fill: Fill) -> Vec<Message> {
+    let is_left_out = |(_, c): &(&String, &Collection)| !fill.takes(c);
+    ruleset
+        .collections
         .iter()
-        .find(|p| Path::new(p).is_file())
-        .ok_or(NftError::Missing)?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(NftError::Run)?;
-    let deadline = Instant::now() + WAIT;
-    if let Some(mut stdin) = child.stdin.take() {
-        let input = input.to_owned();
-        // A program that does not read must not block us. When it ends early, writing fails, and
-        // its own words say why.
-        thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-    }
-    let stdout = read_all(child.stdout.take());
-    let stderr = read_all(child.stderr.take());
-    let result = (|| {
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let printed = stdout.recv_timeout(left()).ok()?;
-        let complaint = stderr.recv_timeout(left()).ok()?;
-        Some((printed, complaint, end(&mut child, deadline)?))
-    })();
-    let Some((printed, complaint, status)) = result else {
-        // Both fail only when the process is gone already.
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(NftError::TimedOut);
-    };
-    if status.success() {
-        Ok(printed)
-    } else {
-        Err(NftError::Refused {
-            text: summary(&complaint),
+        .filter(is_left_out)
+        .flat_map(|(name, collection)| {
+            let mut messages = Messages::new(&ruleset.name, name, collection, true);
+            for item in collection.elements().into_iter().flat_map(|e| e.iter()) {
+                messages.push(&item);
+            }
+            messages.finish()
         })
-    }
-}
-
-/// Reads a stream to its end on a thread of its own.
-fn read_all(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            // What was read before an error is all there is.
-            let _ = stream.read_to_end(&mut bytes);
-        }
-        // Nobody waits any longer when the time was over.
-        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
-    });
-    receiver
-}
-
-fn end(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) if Instant::now() < deadline => thread::sleep(END_POLL),
-            Ok(None) | Err(_) => return None,
-        }
-    }
-}
-
-/// The first complaint, on one line: `nft` draws arrows below the text that it quotes.
-fn summary(complaint: &str) -> String {
-    let line = complaint.lines().find(|l| l.contains("Error:"));
-    let line = line
-        .or_else(|| complaint.lines().next())
-        .unwrap_or_default();
-    line.trim().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_complaint_is_one_line() {
-        let words = "/dev/stdin:1:1-3: Error: syntax error, unexpected string\nfoo\n^^^\n";
-        assert_eq!(
-            summary(words),
-            "/dev/stdin:1:1-3: Error: syntax error, unexpected string"
-        );
-        assert_eq!(summary(""), "");
-    }
+        .collect()
 }

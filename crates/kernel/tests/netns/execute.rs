@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::UdpSocket};
 
 use nix::libc;
-use uplinkd_kernel::{Kernel, RouteKind, RouteQuery};
+use uplinkd_kernel::{ConnectionQuery, Kernel, RouteKind, RouteQuery};
 use uplinkd_model::{
     Family, Mark, Nat, NexthopId, NexthopKind, Outcome, Route, RouteVia, Rule, RulePriority, Step,
     TableId, ids::Proto, kernel_state::RuleAction,
@@ -82,11 +82,11 @@ fn routes_of_every_kind_come_and_go() {
             default_route(Family::V4, 7001, 10, nexthop(ID + 1)),
             default_route(Family::V4, 7001, 20, by(Some("192.0.2.1"))),
             default_route(Family::V4, 7001, 30, by(None)),
-            default_route(Family::V4, 7001, 0xff00_0000, RouteVia::Unreachable),
+            default_route(Family::V4, 7001, 0xff00_0000, RouteVia::Prohibit),
             default_route(Family::V6, 7001, 1024, nexthop(ID + 2)),
             default_route(Family::V6, 7001, 20, by(Some("2001:db8::1"))),
             default_route(Family::V6, 7001, 30, by(None)),
-            default_route(Family::V6, 7001, 0xff00_0000, RouteVia::Unreachable),
+            default_route(Family::V6, 7001, 0xff00_0000, RouteVia::Prohibit),
             Route {
                 destination: "198.51.100.0/24".parse().unwrap(),
                 source: Some("192.0.2.9".parse().unwrap()),
@@ -118,14 +118,14 @@ fn a_route_is_replaced_in_place_and_a_taken_key_is_named() {
             &mut kernel,
             [Step::AddNexthop(single(ID, &wan, "192.0.2.1"))],
         );
-        let old = default_route(Family::V4, 7001, 10, RouteVia::Unreachable);
+        let old = default_route(Family::V4, 7001, 10, RouteVia::Prohibit);
         let new = default_route(Family::V4, 7001, 10, RouteVia::Nexthop(NexthopId(ID)));
         done(&mut kernel, [Step::AddRoute(old.clone())]);
         let outcomes = execute(&mut kernel, [Step::AddRoute(new.clone())]);
         let (errno, text) = refusal(&outcomes[0]);
         assert_eq!(errno, libc::EEXIST);
         assert!(
-            text.contains("there is: unreachable default table 7001"),
+            text.contains("there is: prohibit default table 7001"),
             "{text}"
         );
         done(&mut kernel, [Step::ReplaceRoute(new.clone())]);
@@ -156,7 +156,7 @@ fn rules() -> Vec<Rule> {
         },
         Rule {
             iif: Some("lan".to_owned()),
-            action: RuleAction::Unreachable,
+            action: RuleAction::Prohibit,
             ..lookup(2040, 0)
         },
     ];
@@ -278,7 +278,10 @@ fn connections_are_flushed_by_mark_of_both_families() {
                }
              }");
         let mut kernel = Kernel::open().unwrap();
-        let flush = Step::FlushConnections(Mark::new(0x0200_0000, 0x0f00_0000));
+        let flush = Step::FlushConnections {
+            mark: Mark::new(0x0200_0000, 0x0f00_0000),
+            family: None,
+        };
         assert_eq!(execute(&mut kernel, [flush.clone()]), [Outcome::Done]);
         for address in ["127.0.0.1", "::1"] {
             let socket = UdpSocket::bind((address, 0)).unwrap();
@@ -300,6 +303,95 @@ fn connections_are_flushed_by_mark_of_both_families() {
                 "{left}"
             );
         }
+    });
+}
+
+#[test]
+fn connections_are_flushed_by_family_deleted_one_by_one_and_listed() {
+    in_netns(|| {
+        nft("table inet t {
+               chain o {
+                 type filter hook output priority 0
+                 meta l4proto { udp, icmp, ipv6-icmp } ct mark set 0x02000000
+               }
+             }");
+        let mut kernel = Kernel::open().unwrap();
+        for address in ["127.0.0.1", "::1"] {
+            let socket = UdpSocket::bind((address, 0)).unwrap();
+            for port in [9, 10] {
+                socket.send_to(b"x", (address, port)).unwrap();
+            }
+            sh(&format!("ping -c 1 {address}"));
+        }
+        let all = |kernel: &mut Kernel| kernel.connections(0x0f00_0000, 1000).unwrap().list;
+        let seen = all(&mut kernel);
+        assert_eq!(seen.len(), 6, "{seen:?}");
+        assert!(
+            kernel
+                .connections(0xf000_0000, 1000)
+                .unwrap()
+                .list
+                .is_empty()
+        );
+        let few = kernel.connections(0x0f00_0000, 2).unwrap();
+        assert_eq!((few.list.len(), few.complete), (2, false));
+        let query = ConnectionQuery {
+            destination: Some("::1".parse().unwrap()),
+            destination_port: Some(10),
+            ..ConnectionQuery::default()
+        };
+        let found = kernel.find_connections(&query, 10).unwrap().list;
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].original.protocol, found[0].mark),
+            (17, 0x0200_0000)
+        );
+        assert_eq!(found[0].reply.source, found[0].original.destination);
+
+        let one = Step::DeleteConnections(vec![found[0].original]);
+        done(&mut kernel, [one.clone()]);
+        assert_eq!(execute(&mut kernel, [one]), [Outcome::AlreadySo]);
+        assert_eq!(all(&mut kernel).len(), 5);
+
+        let flush = Step::FlushConnections {
+            mark: Mark::new(0x0200_0000, 0x0f00_0000),
+            family: Some(Family::V4),
+        };
+        done(&mut kernel, [flush]);
+        let left = all(&mut kernel);
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left.iter().all(|c| c.original.family() == Family::V6));
+        let rest = Step::DeleteConnections(left.iter().map(|c| c.original).collect());
+        done(&mut kernel, [rest]);
+        assert_eq!(all(&mut kernel), []);
+    });
+}
+
+#[test]
+fn what_we_do_not_know_of_a_strangers_rule_is_noted() {
+    in_netns(|| {
+        let mut kernel = Kernel::open().unwrap();
+        for (n, what) in [
+            "uidrange 0-9",
+            "ipproto tcp",
+            "sport 7",
+            "dport 7-9",
+            "tos 0x10",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for family in ["-4", "-6"] {
+                sh(&format!(
+                    "ip {family} rule add pref {} {what} lookup 9",
+                    50 + n
+                ));
+            }
+        }
+        let rules = observe(&mut kernel).rules;
+        let theirs = rules.iter().filter(|r| (50..60).contains(&r.priority.0));
+        assert_eq!(theirs.clone().filter(|r| r.has_more).count(), 10);
+        assert_eq!(theirs.count(), 10);
     });
 }
 

@@ -7,10 +7,15 @@
     reason = "all of this is tests, which clippy sees only where a function says so"
 )]
 
+mod classify;
 mod common;
 mod execute;
+mod moving;
 mod nft;
 mod observe;
 mod packets;
+mod policies;
 mod quirks;
+mod refusal;
+mod scale;
 mod watch;

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, time::Instant};
 use uplinkd_kernel::{Kernel, Look};
 use uplinkd_model::{Family, RouteVia, TableId, kernel_state::ForeignDefault};
 
-use crate::common::{device, in_netns, look, observe, sh, veth};
+use crate::common::{Neighbour, device, in_netns, look, observe, sh, veth};
 
 #[test]
 fn links_show_their_state_and_the_addresses_that_can_be_used() {
@@ -94,6 +94,94 @@ fn default_routes_of_others_are_found_however_they_are_made() {
             });
             assert_eq!(found, expected);
         }
+    });
+}
+
+/// A router advertisement from `fe80::1`, as its far end sends it: hop limit 255, lifetime 1800 s.
+/// Whether it could be sent: the link needs a moment.
+fn advertise(device: &str) -> bool {
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt,
+        socket, sockopt,
+    };
+    let source: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+    let target: std::net::Ipv6Addr = "ff02::1".parse().unwrap();
+    let mut message = [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let pseudo = [
+        &source.octets()[..],
+        &target.octets(),
+        &[0, 0, 0, 16, 0, 0, 0, 58],
+        &message,
+    ];
+    let words = pseudo.concat();
+    let sum: u32 = words
+        .chunks(2)
+        .map(|c| u32::from(c[0]) << 8 | u32::from(c[1]))
+        .sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let packet = [
+        &[0x60, 0, 0, 0, 0, 16, 58, 255][..],
+        &source.octets(),
+        &target.octets(),
+        &message,
+    ];
+    let socket = socket(
+        AddressFamily::Inet6,
+        SockType::Raw,
+        SockFlag::empty(),
+        SockProtocol::Raw,
+    )
+    .unwrap();
+    let index = nix::net::if_::if_nametoindex(device).unwrap();
+    setsockopt(&socket, sockopt::BindToDevice, &device.into()).unwrap();
+    let to = SockaddrIn6::from(std::net::SocketAddrV6::new(target, 0, 0, index));
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    sendto(fd, &packet.concat(), &to, MsgFlags::empty()).is_ok()
+}
+
+#[test]
+fn default_routes_of_ipv6_are_found_by_advertisement_and_over_several_interfaces() {
+    in_netns(|| {
+        let far = Neighbour::new();
+        sh(&format!(
+            "ip link add wan1 type veth peer name wire netns {}",
+            far.id
+        ));
+        sh("ip link set wan1 up");
+        veth("wan2", &["2001:db8:2::9/64"]);
+        far.run(|| {
+            sh("ip addr add fe80::1/64 dev wire nodad");
+            sh("ip link set wire up");
+        });
+        let mut kernel = Kernel::open().unwrap();
+        let mut found = || {
+            let seen = kernel.observe(&look_for(&["wan1", "wan2"])).unwrap();
+            let found = seen.foreign_defaults.into_iter();
+            let found = found.map(|d| (d.ifindex, d.gateway.unwrap().to_string(), d.metric));
+            found.collect::<Vec<_>>()
+        };
+        let (wan1, wan2) = (device("wan1").index, device("wan2").index);
+        for _ in 0..200 {
+            if far.run(|| advertise("wire")) && !found().is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let advertised = (wan1, "fe80::1".to_owned(), 1024);
+        assert_eq!(found(), vec![advertised.clone()]);
+        sh(
+            "ip -6 route add default metric 7 nexthop via fe80::7 dev wan1 nexthop via fe80::8 dev wan2",
+        );
+        let mut all = found();
+        all.sort();
+        let mut expected = [
+            advertised,
+            (wan1, "fe80::7".to_owned(), 7),
+            (wan2, "fe80::8".to_owned(), 7),
+        ];
+        expected.sort();
+        assert_eq!(all, expected);
     });
 }
 

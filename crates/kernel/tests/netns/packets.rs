@@ -9,28 +9,33 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Arc,
     time::Duration,
 };
 
 use uplinkd_kernel::Kernel;
-use uplinkd_model::{Family, Nat, Reserve, RouteVia, Rule, Slot, Step, TableId, nft::NftTable};
+use uplinkd_model::{
+    Classifier, Family, Nat, Reserve, RouteVia, Rule, Slot, Step, TableId,
+    classify::{RuleStage, Stage},
+    nft::NftTable,
+};
 
 use crate::{
     common::{Neighbour, OURS, default_route, device, done, in_netns, nft, sh},
-    nft::{table, uplink},
+    nft::{outlet, table, uplink},
 };
 
-const SERVER: &str = "203.0.113.1:7";
-const SERVER6: &str = "[2001:db8:ffff::1]:7";
+pub(crate) const SERVER: &str = "203.0.113.1:7";
+pub(crate) const SERVER6: &str = "[2001:db8:ffff::1]:7";
 
 /// Everybody but the router, which is the test's own namespace.
-struct Net {
-    client: Neighbour,
-    isp: [Neighbour; 2],
+pub(crate) struct Net {
+    pub(crate) client: Neighbour,
+    pub(crate) isp: [Neighbour; 2],
 }
 
 /// Makes the drawing above; the router's default leads out by wan2, as somebody else's would.
-fn net() -> Net {
+pub(crate) fn net() -> Net {
     let net = Net {
         client: Neighbour::new(),
         isp: [Neighbour::new(), Neighbour::new()],
@@ -85,7 +90,7 @@ fn net() -> Net {
 }
 
 /// Adds an address that can be used at once.
-fn add_address(address: &str, device: &str) {
+pub(crate) fn add_address(address: &str, device: &str) {
     let nodad = if address.contains(':') { "nodad" } else { "" };
     sh(&format!("ip addr add {address} dev {device} {nodad}"));
 }
@@ -98,7 +103,7 @@ fn echo(socket: &UdpSocket) {
     }
 }
 
-fn socket(address: &str) -> UdpSocket {
+pub(crate) fn socket(address: &str) -> UdpSocket {
     let socket = UdpSocket::bind(address).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(2)))
@@ -107,7 +112,7 @@ fn socket(address: &str) -> UdpSocket {
 }
 
 /// Asks the server how it sees us.
-fn ask(socket: &UdpSocket, server: &str) -> io::Result<IpAddr> {
+pub(crate) fn ask(socket: &UdpSocket, server: &str) -> io::Result<IpAddr> {
     socket.send_to(b"?", server)?;
     let mut buffer = [0; 100];
     let (length, _) = socket.recv_from(&mut buffer)?;
@@ -115,11 +120,11 @@ fn ask(socket: &UdpSocket, server: &str) -> io::Result<IpAddr> {
     Ok(text.parse::<SocketAddr>().unwrap().ip())
 }
 
-fn address(text: &str) -> IpAddr {
+pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn uplinks(nat: [Nat; 2]) -> NftTable {
+pub(crate) fn uplinks(nat: [Nat; 2]) -> NftTable {
     let [one, two] = nat;
     table(vec![
         uplink(1, "wan1", one, &["100.64.1.2", "2001:db8:1::2"]),
@@ -137,8 +142,23 @@ fn uplinks_that_adopt_nothing() -> NftTable {
     table
 }
 
+/// A policy that sends everything to an outlet.
+pub(crate) fn all_to(table: &mut NftTable, code: u16) {
+    let all = Stage::Rule(RuleStage {
+        conditions: Vec::new(),
+        outlet: code,
+        policy: 0,
+    });
+    table.outlets = (0..=code).map(outlet).collect();
+    table.classifier = Arc::new(Classifier {
+        v4: vec![all.clone()],
+        v6: vec![all],
+        fingerprint: u64::from(code) + 1,
+    });
+}
+
 /// Rules and routes that lead what has an uplink's mark out by that uplink, and the rest by wan1.
-fn lead_by_marks(kernel: &mut Kernel) {
+pub(crate) fn lead_by_marks(kernel: &mut Kernel) {
     let reserve = Reserve::default();
     for family in [Family::V4, Family::V6] {
         let main = Rule {
@@ -174,7 +194,7 @@ fn lead_by_marks(kernel: &mut Kernel) {
 }
 
 /// The mark of the one connection with these words in its line.
-fn connection_mark(words: &str) -> u32 {
+pub(crate) fn connection_mark(words: &str) -> u32 {
     let all = sh("conntrack -L -p udp");
     let mut lines = all.lines().filter(|l| l.contains(words));
     let line = lines.next().unwrap_or_else(|| panic!("{words}: {all}"));
@@ -191,21 +211,23 @@ fn bits_of_others_pass_unchanged_in_packets_and_connections() {
         let net = net();
         let mut kernel = Kernel::open().unwrap();
         lead_by_marks(&mut kernel);
-        done(&mut kernel, [Step::SetNft(uplinks_that_adopt_nothing())]);
+        let mut content = uplinks_that_adopt_nothing();
+        all_to(&mut content, 2);
+        done(&mut kernel, [Step::SetNft(content)]);
         // A stranger marks packets and connections before us and counts what it sees after us.
         nft("table inet stranger {
                counter good { }
                counter bad { }
                chain before {
                  type filter hook prerouting priority -170
-                 iifname lan udp dport 7 meta mark set 0xe0000005
-                 iifname lan udp dport 7 ct state new ct mark set 0x40000007
+                 iifname lan udp dport 7 meta mark set 0x00e00005
+                 iifname lan udp dport 7 ct state new ct mark set 0x00400007
                }
                chain after {
                  type filter hook forward priority 0
-                 iifname lan udp dport 7 meta mark 0xe0000005 ct state new counter name good
-                 iifname lan udp dport 7 meta mark 0xe1000005 ct state established counter name good
-                 iifname lan udp dport 7 meta mark != { 0xe0000005, 0xe1000005 } counter name bad
+                 iifname lan udp dport 7 meta mark 0x20e00005 ct state new counter name good
+                 iifname lan udp dport 7 meta mark 0x21e00005 ct state established counter name good
+                 iifname lan udp dport 7 meta mark != { 0x20e00005, 0x21e00005 } counter name bad
                }
              }");
         let seen = net.client.run(|| {
@@ -213,7 +235,7 @@ fn bits_of_others_pass_unchanged_in_packets_and_connections() {
             [(); 3].map(|()| ask(&socket, SERVER).unwrap())
         });
         assert_eq!(seen, [address("100.64.1.2"); 3]);
-        assert_eq!(connection_mark("src=10.0.0.2"), 0x4100_0007);
+        assert_eq!(connection_mark("src=10.0.0.2"), 0x2140_0007);
         let count = |name: &str| sh(&format!("nft list counter inet stranger {name}"));
         assert!(count("good").contains("packets 3"), "{}", count("good"));
         assert!(count("bad").contains("packets 0"), "{}", count("bad"));
@@ -355,6 +377,47 @@ fn a_static_source_replaces_that_of_the_lan_but_not_the_uplinks_own() {
         assert_eq!(own, address("100.64.1.2"));
         let six = net.client.run(|| ask(&socket("[::]:0"), SERVER6).unwrap());
         assert_eq!(six, address("2001:db8:a::2"), "IPv6 is not translated");
+    });
+}
+
+#[test]
+fn ipv6_is_translated_where_it_is_asked_for() {
+    in_netns(|| {
+        let net = net();
+        let mut kernel = Kernel::open().unwrap();
+        lead_by_marks(&mut kernel);
+        for (nat, expected) in [
+            (Nat::Masquerade, "2001:db8:1::2"),
+            (Nat::Source(address("2001:db8:1::77")), "2001:db8:1::77"),
+            (Nat::None, "2001:db8:a::2"),
+        ] {
+            let mut content = uplinks([Nat::None; 2]);
+            content.uplinks[0].nat6 = nat;
+            // Otherwise `masquerade` may choose it: the kernel has no first address.
+            let how = if matches!(nat, Nat::Source(_)) {
+                "add"
+            } else {
+                "del"
+            };
+            crate::common::try_sh(&format!(
+                "ip -6 addr {how} 2001:db8:1::77/64 dev wan1 nodad"
+            ));
+            done(&mut kernel, [Step::SetNft(content)]);
+            let seen = net.client.run(|| ask(&socket("[::]:0"), SERVER6).unwrap());
+            assert_eq!(seen, address(expected));
+            // The uplink's own address is not rewritten.
+            let own = ask(&socket("[2001:db8:1::2]:0"), SERVER6).unwrap();
+            assert_eq!(own, address("2001:db8:1::2"));
+            let marked = kernel
+                .connections(Reserve::default().mark_mask, 1000)
+                .unwrap();
+            assert!(marked.complete);
+            assert!(marked.list.iter().any(|c| {
+                c.original.source == address("2001:db8:a::2")
+                    && c.reply.destination == address(expected)
+                    && c.mark == Reserve::default().mark_out(Slot(1)).value
+            }));
+        }
     });
 }
 

@@ -199,6 +199,8 @@ fn is_deadly(fault: Fault) -> bool {
         | Fault::OnewayIn
         | Fault::Address
         | Fault::Interface => true,
+        // The demo's traffic is of IPv4.
+        Fault::UpstreamOf(family) | Fault::AddressOf(family) => family == Family::V4,
         Fault::Loss(percent) => percent == 100,
         Fault::Flap(_) | Fault::Slow(_) => false,
     }
@@ -209,11 +211,15 @@ fn explain(fault: Fault) -> &'static str {
         Fault::Carrier => "the cable is out",
         Fault::Silent => "the far end is mute, the link stays up",
         Fault::Upstream => "dead beyond its gateway, which answers",
+        Fault::UpstreamOf(Family::V4) => "IPv4 is dead beyond its gateway",
+        Fault::UpstreamOf(Family::V6) => "IPv6 is dead beyond its gateway",
         Fault::Loss(_) => "frames are lost, each way",
         Fault::OnewayOut => "what we send is lost",
         Fault::OnewayIn => "what is sent to us is lost",
         Fault::Flap(_) => "the carrier comes and goes",
         Fault::Address => "the lease is gone",
+        Fault::AddressOf(Family::V4) => "the IPv4 lease is gone",
+        Fault::AddressOf(Family::V6) => "the IPv6 prefix is gone",
         Fault::Interface => "the device is gone",
         Fault::Slow(_) => "a thin line with a queue",
     }

@@ -323,7 +323,6 @@ fn errno(error: &io::Error) -> i32 {
 /// A socket on a source port that was not used for a long time, so that no connection tracking
 /// entry of an earlier connection decides about this one.
 fn fresh_socket(kind: Type, from: Option<IpAddr>, to: SocketAddr) -> io::Result<Socket> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     let socket = Socket::new(Domain::for_address(to), kind, None)?;
     socket.set_nonblocking(true)?;
     let any = match to {
@@ -332,17 +331,22 @@ fn fresh_socket(kind: Type, from: Option<IpAddr>, to: SocketAddr) -> io::Result<
     };
     let mut result = Ok(());
     for _ in 0..PORT_TRIES_MAX {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Both parts of the sum are below 65,536.
-        let port = FIRST_PORT + step % (65_536 - FIRST_PORT);
-        let port = u16::try_from(port).unwrap_or(0);
-        result = socket.bind(&SocketAddr::new(from.unwrap_or(any), port).into());
+        result = socket.bind(&SocketAddr::new(from.unwrap_or(any), next_port()).into());
         match &result {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
             _ => break,
         }
     }
     result.map(|()| socket)
+}
+
+/// A port that nobody here has used for a long time.
+pub(crate) fn next_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let step = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Both parts of the sum are below 65,536.
+    let port = FIRST_PORT + step % (65_536 - FIRST_PORT);
+    u16::try_from(port).unwrap_or(0)
 }
 
 /// Raises the limit of open files to what the system lets us have: a busy line has a thousand

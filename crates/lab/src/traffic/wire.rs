@@ -49,6 +49,12 @@ pub fn read_answer(bytes: &[u8]) -> Option<(u64, IpAddr)> {
     Some((id, IpAddr::from(*octets).to_canonical()))
 }
 
+/// The number of a question or answer that is somewhere in these bytes.
+pub fn find_number(bytes: &[u8]) -> Option<u64> {
+    let at = bytes.windows(MAGIC.len()).position(|w| w == MAGIC)?;
+    number(&bytes[at..])
+}
+
 fn number(bytes: &[u8]) -> Option<u64> {
     let id = bytes.strip_prefix(&MAGIC)?.first_chunk()?;
     Some(u64::from_be_bytes(*id))
@@ -67,5 +73,8 @@ mod tests {
         }
         assert_eq!(answer(b"GET / HTTP/1.1", "[::1]:1".parse().unwrap()), None);
         assert_eq!(read_answer(&question(7)), None);
+        let wrapped = [&[1, 2, 3][..], &question(9)].concat();
+        assert_eq!(find_number(&wrapped), Some(9));
+        assert_eq!(find_number(b"uplk"), None);
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use uplinkd_core::event::HintKind;
-use uplinkd_model::{
-    Nexthop, NexthopId, NexthopKind, Route, RouteVia, Rule, TableId, kernel_state::NftState,
-};
+use uplinkd_model::{Family, Nexthop, NexthopId, NexthopKind, Route, RouteVia, Rule, TableId};
 
-use super::{Kernel, Notification, RouteKey};
+use super::{Kernel, Nft, Notification, RouteKey};
+
+/// The metric that the kernel makes of none for IPv6.
+const METRIC_V6: u32 = 1024;
 
 impl Kernel {
     pub(super) fn guard(&mut self, is_ours: bool, what: impl FnOnce() -> String) {
@@ -46,6 +47,7 @@ impl Kernel {
 
     /// Puts a route in the place of its key.
     pub fn put_route(&mut self, route: Route) {
+        let route = canonical(&route);
         let before = self.routes.insert(route.key(), route.clone());
         let is_ours =
             self.is_our_route(&route) && before.as_ref().is_none_or(|b| self.is_our_route(b));
@@ -127,8 +129,13 @@ impl Kernel {
     }
 
     /// What somebody does to our nft table.
-    pub fn set_nft(&mut self, state: NftState) {
+    pub fn set_nft(&mut self, state: Nft) {
         self.version += 1;
+        match &state {
+            Nft::Absent => self.sticky.clear(),
+            Nft::Holds(table) => self.sticky.carry_over(table),
+            Nft::Altered => {}
+        }
         self.nft = state;
         self.hint(HintKind::Nft);
     }
@@ -142,5 +149,14 @@ impl Kernel {
     /// What somebody writes to the file of table names; nobody is told.
     pub fn set_table_names(&mut self, names: BTreeMap<TableId, String>) {
         self.table_names = names;
+    }
+}
+
+/// A route as the kernel keeps it.
+pub(super) fn canonical(route: &Route) -> Route {
+    let is_unsaid = route.metric == 0 && route.family() == Family::V6;
+    Route {
+        metric: if is_unsaid { METRIC_V6 } else { route.metric },
+        ..route.clone()
     }
 }

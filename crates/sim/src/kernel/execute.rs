@@ -1,11 +1,11 @@
 //! Steps, with the kernel's checks and error numbers.
 
 use uplinkd_model::{
-    Nexthop, NexthopKind, Outcome, Route, RouteVia, Step, intent::is_on_link,
-    kernel_state::NftState,
+    Family, Nexthop, NexthopKind, Outcome, Route, RouteVia, Step, intent::is_on_link,
 };
 
-use super::Kernel;
+use super::{Kernel, Nft, change::canonical};
+use crate::net::is_link_local;
 
 /// Error numbers, as the kernel counts them.
 pub mod errno {
@@ -90,10 +90,11 @@ impl Kernel {
                 self.drop_nexthop(*id, true);
             }
             Step::AddRoute(route) => {
+                let route = canonical(route);
                 if let Some(present) = self.routes.get(&route.key()) {
-                    return Err(exists(present == route));
+                    return Err(exists(*present == route));
                 }
-                self.check_route(route)?;
+                self.check_route(&route)?;
                 self.put_route(route.clone());
             }
             Step::ReplaceRoute(route) => {
@@ -117,17 +118,37 @@ impl Kernel {
                     return Ok(Outcome::AlreadySo);
                 }
             }
-            Step::SetNft(table) => self.set_nft(NftState::Holds(table.clone())),
+            Step::SetNft(table) => self.set_nft(Nft::Holds(table.clone())),
             Step::DeleteNft { name } => {
                 let is_ours = *name == self.reserve.nft_table;
                 self.guard(is_ours, || format!("removed the nft table {name}"));
-                if self.nft == NftState::Absent {
+                if self.nft == Nft::Absent {
                     return Ok(Outcome::AlreadySo);
                 }
-                self.set_nft(NftState::Absent);
+                self.set_nft(Nft::Absent);
             }
             Step::NameTables(names) => self.set_table_names(names.clone()),
-            Step::FlushConnections(mark) => self.connections.retain(|c| !mark.matches(c.mark)),
+            Step::FlushConnections { mark, family } => self.connections.retain(|c| {
+                let is_of = family.is_none_or(|f| f == c.talk.family);
+                !(is_of && mark.matches(c.mark))
+            }),
+            Step::MoveConnections { mark, family } => self
+                .connections
+                .retain(|c| *family != c.talk.family || !mark.matches(c.mark)),
+            Step::DeleteConnections(tuples) => {
+                self.connections.retain(|c| !tuples.contains(&c.original()));
+            }
+            Step::ForgetSticky {
+                table,
+                outlet,
+                slots,
+            } => {
+                let is_there = self.nft().is_some_and(|t| &t.name == table);
+                if !is_there {
+                    return Ok(Outcome::AlreadySo);
+                }
+                self.sticky.forget(*outlet, slots);
+            }
         }
         Ok(Outcome::Done)
     }
@@ -135,7 +156,9 @@ impl Kernel {
     fn check_nexthop(&self, nexthop: &Nexthop) -> Result<(), Outcome> {
         match &nexthop.kind {
             NexthopKind::Single {
-                device, gateway, ..
+                device,
+                gateway,
+                family,
             } => {
                 let Some(link) = self.links.get(&device.index) else {
                     return Err(refused(errno::ENODEV, "no such device"));
@@ -147,7 +170,11 @@ impl Kernel {
                     let text = "Carrier for nexthop device is down";
                     return Err(refused(errno::ENETDOWN, text));
                 }
-                if gateway.is_some_and(|g| !is_on_link(g, &link.addresses)) {
+                if gateway.is_some_and(|g| Family::of(g) != *family) {
+                    return Err(refused(errno::EINVAL, "Invalid address length"));
+                }
+                let is_direct = |g| is_link_local(g) || is_on_link(g, &link.addresses);
+                if gateway.is_some_and(|g| !is_direct(g)) {
                     return Err(refused(errno::EHOSTUNREACH, "Nexthop has invalid gateway"));
                 }
                 Ok(())
@@ -191,7 +218,7 @@ impl Kernel {
                 }
                 Ok(())
             }
-            RouteVia::Nexthop(_) | RouteVia::Unreachable => Ok(()),
+            RouteVia::Nexthop(_) | RouteVia::Prohibit => Ok(()),
             RouteVia::Other => Err(refused(errno::EINVAL, "never made")),
         }
     }

@@ -10,6 +10,8 @@ use super::{Kernel, Notification};
 
 /// The protocol number of routes that the kernel makes itself.
 const PROTO_KERNEL: Proto = Proto(2);
+/// The metric of connected IPv6 routes in `main`.
+const METRIC_CONNECTED_V6: u32 = 256;
 
 impl Kernel {
     /// A new interface, switched on and with carrier, under a number never used before.
@@ -29,8 +31,13 @@ impl Kernel {
                 addresses: Vec::new(),
             },
         );
-        for (leaf, value) in [("rp_filter", "1"), ("ignore_routes_with_linkdown", "0")] {
-            let path = format!("net/ipv4/conf/{name}/{leaf}");
+        for (leaf, value) in [
+            ("ipv4/conf/{}/rp_filter", "1"),
+            ("ipv4/conf/{}/ignore_routes_with_linkdown", "0"),
+            ("ipv6/conf/{}/ignore_routes_with_linkdown", "0"),
+            ("ipv6/conf/{}/accept_ra", "1"),
+        ] {
+            let path = format!("net/{}", leaf.replace("{}", name));
             self.sysctls.insert(path, value.to_owned());
         }
         self.told(index, false);
@@ -46,8 +53,8 @@ impl Kernel {
         self.connections.retain(|c| c.device != name);
         self.told(index, true);
         self.links.remove(&index);
-        let prefix = format!("net/ipv4/conf/{name}/");
-        self.sysctls.retain(|path, _| !path.starts_with(&prefix));
+        let part = format!("/conf/{name}/");
+        self.sysctls.retain(|path, _| !path.contains(&part));
     }
 
     /// The cable goes in or out. Going out takes the nexthop objects with it, without a word about
@@ -67,8 +74,8 @@ impl Kernel {
         self.told(index, false);
     }
 
-    /// `ip link set … up` or `down`. Down takes nexthop objects and IPv4 routes with it and releases
-    /// masqueraded connections; up brings back only the connected routes of `main`.
+    /// `ip link set … up` or `down`. Down takes nexthop objects, device routes and IPv6 addresses with
+    /// it and releases masqueraded connections; up brings back only the connected routes of `main`.
     pub fn set_admin(&mut self, name: &str, admin_up: bool) {
         let Some(index) = self.index(name) else {
             return;
@@ -85,9 +92,13 @@ impl Kernel {
         if admin_up {
             addresses.into_iter().for_each(|a| self.connect(index, a));
         } else {
+            if let Some(link) = self.links.get_mut(&index) {
+                link.addresses.retain(|a| Family::of_net(*a) == Family::V4);
+            }
             self.flush_nexthops(index);
             self.flush_routes(index);
             self.connections.retain(|c| c.device != name);
+            self.hint(HintKind::Address);
         }
         self.told(index, false);
     }
@@ -110,8 +121,9 @@ impl Kernel {
         }
     }
 
-    /// An address goes. Nexthop objects and rules stay; routes with it as `src` go, and with the
-    /// last address all IPv4 device routes, without a word about them.
+    /// An address goes. Nexthop objects and rules stay; routes with it as `src` go, and with the last
+    /// IPv4 address all IPv4 device routes, without a word about them. Of IPv6 only the connected
+    /// route in `main` goes.
     pub fn remove_address(&mut self, name: &str, address: IpNet) {
         let Some(link) = self.index(name).and_then(|i| self.links.get_mut(&i)) else {
             return;
@@ -122,7 +134,11 @@ impl Kernel {
             return;
         }
         let index = link.device.index;
-        let is_last = link.addresses_of(Family::of_net(address)).next().is_none();
+        let family = Family::of_net(address);
+        let is_last = link.addresses_of(family).next().is_none();
+        let is_connected = link
+            .addresses_of(family)
+            .any(|a| a.trunc() == address.trunc());
         self.version += 1;
         let everywhere = self.quirks.address_takes_routes_of_all_tables;
         let keys: Vec<_> = self
@@ -135,10 +151,17 @@ impl Kernel {
         for key in keys {
             self.drop_route(&key, false);
         }
-        if is_last {
-            self.flush_routes(index);
+        if is_last && family == Family::V4 {
+            self.flush_routes_of(index, Some(family));
         }
-        self.connections.retain(|c| c.device != name);
+        if family == Family::V6 && !is_connected {
+            self.drop_route(
+                &(TableId::MAIN, address.trunc(), METRIC_CONNECTED_V6),
+                false,
+            );
+        }
+        self.connections
+            .retain(|c| c.device != name || c.talk.family != family);
         self.hint(HintKind::Address);
     }
 
@@ -151,15 +174,19 @@ impl Kernel {
             return;
         };
         let device = link.device.clone();
+        let family = Family::of_net(address);
         self.put_route(Route {
             table: TableId::MAIN,
             destination: address.trunc(),
-            metric: 0,
+            metric: match family {
+                Family::V4 => 0,
+                Family::V6 => METRIC_CONNECTED_V6,
+            },
             via: RouteVia::Device {
                 device,
                 gateway: None,
             },
-            source: Some(address.addr()),
+            source: (family == Family::V4).then(|| address.addr()),
             proto: PROTO_KERNEL,
         });
     }
@@ -179,9 +206,14 @@ impl Kernel {
     }
 
     fn flush_routes(&mut self, index: u32) {
+        self.flush_routes_of(index, None);
+    }
+
+    fn flush_routes_of(&mut self, index: u32, family: Option<Family>) {
         let keys: Vec<_> = self
             .routes
             .values()
+            .filter(|r| family.is_none_or(|f| f == r.family()))
             .filter(|r| matches!(&r.via, RouteVia::Device { device, .. } if device.index == index))
             .map(Route::key)
             .collect();

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use uplinkd_model::{Link, NexthopKind, Route, RouteVia, Rule, TableId, kernel_state::RuleAction};
+use uplinkd_model::{
+    Family, Link, NexthopKind, Route, RouteVia, Rule, TableId, kernel_state::RuleAction,
+};
 
 use super::Kernel;
 
@@ -44,33 +45,55 @@ pub struct Answer {
     pub ways: Vec<Way>,
 }
 
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes out.
+    By(Answer),
+    /// Somebody does not want it (`prohibit`).
+    Refused,
+    /// The network is unreachable.
+    Nowhere,
+}
+
+/// What one table says that does not refuse.
+pub(crate) type Asked = Option<Result<Answer, ()>>;
+
 impl Kernel {
-    /// The way of a packet; none for "network is unreachable".
+    /// The way of a packet, if it has one.
     pub fn lookup(&self, packet: &Packet<'_>) -> Option<Answer> {
+        match self.fate(packet) {
+            Fate::By(answer) => Some(answer),
+            Fate::Refused | Fate::Nowhere => None,
+        }
+    }
+
+    /// What becomes of a packet.
+    pub fn fate(&self, packet: &Packet<'_>) -> Fate {
         for rule in self.rules.iter().filter(|r| fits(r, packet)) {
             match rule.action {
-                RuleAction::Unreachable => return None,
+                RuleAction::Prohibit => return Fate::Refused,
                 RuleAction::Other => {}
                 RuleAction::Lookup(table) => match self.ask(table, packet) {
-                    Some(Err(())) => return None,
+                    Some(Err(())) => return Fate::Refused,
                     Some(Ok(answer)) => {
                         let too_short = rule
                             .suppress_prefix_length
                             .is_some_and(|n| u32::from(answer.prefix_length) <= n);
                         if !too_short {
-                            return Some(answer);
+                            return Fate::By(answer);
                         }
                     }
                     None => {}
                 },
             }
         }
-        None
+        Fate::Nowhere
     }
 
     /// What one table says: nothing, a refusal, or an answer.
-    pub fn ask(&self, table: TableId, packet: &Packet<'_>) -> Option<Result<Answer, ()>> {
-        let start = (table, IpNet::V4(ipnet::Ipv4Net::default()), 0);
+    pub(crate) fn ask(&self, table: TableId, packet: &Packet<'_>) -> Asked {
+        let start = (table, Family::of(packet.to).default_route(), 0);
         let mut best: Option<(&Route, Vec<Way>)> = None;
         for (key, route) in self.routes.range(start..) {
             if key.0 != table {
@@ -84,12 +107,12 @@ impl Kernel {
                 continue;
             }
             let ways = self.ways(route, packet);
-            if !ways.is_empty() || route.via == RouteVia::Unreachable {
+            if !ways.is_empty() || route.via == RouteVia::Prohibit {
                 best = Some((route, ways));
             }
         }
         let (route, ways) = best?;
-        if route.via == RouteVia::Unreachable {
+        if route.via == RouteVia::Prohibit {
             return Some(Err(()));
         }
         Some(Ok(Answer {
@@ -116,12 +139,14 @@ impl Kernel {
                 None => Vec::new(),
             },
             RouteVia::Device { device, gateway } => {
-                let has_carrier = |l: &Link| l.carrier || !self.ignores_linkdown(&l.device.name);
+                let family = Family::of(packet.to);
+                let ignores = |l: &Link| self.ignores_linkdown(family, &l.device.name);
+                let has_carrier = |l: &Link| l.carrier || !ignores(l);
                 let usable = self.links.get(&device.index).is_some_and(has_carrier);
                 let way = self.way(device.index, *gateway, 1, packet);
                 way.filter(|_| usable).into_iter().collect()
             }
-            RouteVia::Unreachable | RouteVia::Other => Vec::new(),
+            RouteVia::Prohibit | RouteVia::Other => Vec::new(),
         }
     }
 
@@ -141,8 +166,12 @@ impl Kernel {
         })
     }
 
-    fn ignores_linkdown(&self, name: &str) -> bool {
-        let path = format!("net/ipv4/conf/{name}/ignore_routes_with_linkdown");
+    fn ignores_linkdown(&self, family: Family, name: &str) -> bool {
+        let family = match family {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        };
+        let path = format!("net/{family}/conf/{name}/ignore_routes_with_linkdown");
         self.sysctls.get(&path).is_some_and(|v| v == "1")
     }
 
@@ -153,6 +182,9 @@ impl Kernel {
 }
 
 fn fits(rule: &Rule, packet: &Packet<'_>) -> bool {
+    if rule.family != Family::of(packet.to) {
+        return false;
+    }
     let matches = rule.mark.is_none_or(|m| m.matches(packet.mark))
         && rule.iif.as_deref().is_none_or(|iif| iif == packet.iif)
         && rule
@@ -163,5 +195,5 @@ fn fits(rule: &Rule, packet: &Packet<'_>) -> bool {
             .from
             .is_none_or(|net| packet.from.is_some_and(|a| net.contains(&a)))
         && rule.to.is_none_or(|net| net.contains(&packet.to));
-    matches != rule.inverted && rule.family == uplinkd_model::Family::of(packet.to)
+    matches != rule.inverted
 }

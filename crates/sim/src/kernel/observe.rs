@@ -1,10 +1,11 @@
 //! Looks at the kernel, in parts: a real look is several dumps, between which things change.
 
 use uplinkd_model::{
-    NexthopKind, Observed, Route, RouteVia, TableId, kernel_state::ForeignDefault,
+    NexthopKind, Observed, Route, RouteVia, TableId,
+    kernel_state::{ForeignDefault, NftState},
 };
 
-use super::Kernel;
+use super::{Kernel, Nft};
 
 /// How many parts a look has.
 pub(crate) const LOOK_PARTS: usize = 3;
@@ -27,7 +28,13 @@ impl Kernel {
                     .cloned()
                     .collect();
                 into.foreign_defaults = self.foreign_defaults();
-                into.nft = nft.then(|| self.nft.clone());
+                into.nft = nft.then(|| match &self.nft {
+                    Nft::Absent => NftState::Absent,
+                    Nft::Holds(table) => NftState::Holds(table.fingerprint()),
+                    Nft::Altered => NftState::Altered {
+                        found: "a chain more".to_owned(),
+                    },
+                });
                 into.sysctls = sysctls
                     .iter()
                     .filter_map(|path| Some((path.clone(), self.sysctls.get(path)?.clone())))
@@ -55,7 +62,7 @@ impl Kernel {
                 } => Some((device.index, *gateway)),
                 NexthopKind::Group(_) | NexthopKind::Other => None,
             },
-            RouteVia::Unreachable | RouteVia::Other => None,
+            RouteVia::Prohibit | RouteVia::Other => None,
         };
         self.routes
             .values()

@@ -1,12 +1,11 @@
 //! What others do to objects of ours.
 
 use uplinkd_model::{
-    Family, Nexthop, NexthopId, NexthopKind, Route, RouteVia, Rule, TableId,
-    kernel_state::{Device, NftState},
+    Family, Nexthop, NexthopId, NexthopKind, Route, RouteVia, Rule, TableId, kernel_state::Device,
 };
 
 use super::World;
-use crate::faults::Rival;
+use crate::{faults::Rival, kernel::Nft};
 
 impl World {
     pub(super) fn tamper(&mut self, deed: Rival) {
@@ -84,12 +83,10 @@ impl World {
                     gateway: None,
                 },
             }),
-            Rival::Nft => kernel.set_nft(NftState::Absent),
+            Rival::Nft => kernel.set_nft(Nft::Absent),
             Rival::NftAltered => {
                 if kernel.nft().is_some() {
-                    kernel.set_nft(NftState::Altered {
-                        found: "a chain more".to_owned(),
-                    });
+                    kernel.set_nft(Nft::Altered);
                 }
             }
             Rival::Sysctl => kernel.set_sysctl("net/ipv4/ip_forward", "0"),

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use uplinkd_core::{Controller, Event, Probe};
-use uplinkd_model::{Observed, Outcome, Plan, Step};
+use uplinkd_model::{Family, Observed, Outcome, Plan, Step};
 
 use super::{Daemon, Happening, World};
 use crate::kernel::{Notification, execute::refused, observe::LOOK_PARTS};
@@ -29,6 +29,8 @@ pub(super) struct Shell {
     pub(super) incarnation: u32,
     jobs: VecDeque<Job>,
     is_working: bool,
+    /// The outcomes of a plan are on their way to the daemon.
+    reports: bool,
     /// When the last notification arrives; they come in order.
     told_until: uplinkd_core::Time,
 }
@@ -47,12 +49,17 @@ impl World {
             controller: Controller::new(config, Vec::new(), self.now()),
             has_looked: false,
         });
-        self.carry_out(false)
+        self.tiers_at_start();
+        self.review = Default::default();
+        self.carry_out(false, false)?;
+        self.tell_time()
     }
 
     /// The daemon is gone from one moment to the next.
     pub(crate) fn die(&mut self) {
+        self.tiers_at_death();
         self.daemon = None;
+        self.forget_lost_lines();
         self.report.deaths += 1;
         self.shell = Shell {
             incarnation: self.shell.incarnation + 1,
@@ -67,8 +74,10 @@ impl World {
             let wait = Duration::from_micros(self.luck.u64(0..200));
             self.note_in(wait, Happening::SendFailed(number, probe.id));
         } else if self.net.answers(&self.kernel, probe, &mut self.luck) {
-            let timeout = self.scenario.config.uplink(&probe.uplink);
-            let timeout = timeout.map_or(100, |u| u.probe.timeout.as_millis() as u64);
+            let family = Family::of(probe.target);
+            let uplink = self.scenario.config.uplink(&probe.uplink);
+            let access = uplink.and_then(|u| u.access(family));
+            let timeout = access.map_or(100, |a| a.probe.timeout.as_millis() as u64);
             let rtt = Duration::from_micros(self.luck.u64(100..timeout * 400));
             self.note_in(rtt, Happening::Reply(number, probe.id, rtt));
         }
@@ -96,6 +105,12 @@ impl World {
         self.shell.jobs.push_back(Job::Plan { plan, outcomes });
         self.work();
         Ok(())
+    }
+
+    /// Whether a plan waits or is under way.
+    pub(super) fn is_planning(&self) -> bool {
+        let mut jobs = self.shell.jobs.iter();
+        self.shell.reports || jobs.any(|j| matches!(j, Job::Plan { .. }))
     }
 
     /// Begins the next job, if nothing is under way.
@@ -161,6 +176,11 @@ impl World {
         })
     }
 
+    pub(super) fn report(&mut self, outcomes: Vec<Outcome>) -> Result<(), String> {
+        self.shell.reports = false;
+        self.feed(Event::Outcomes(outcomes))
+    }
+
     pub(super) fn step(&mut self) -> Result<(), String> {
         let number = self.shell.incarnation;
         let Some(Job::Plan { plan, outcomes }) = self.shell.jobs.front_mut() else {
@@ -169,6 +189,7 @@ impl World {
         let at = outcomes.len();
         let Some(planned) = plan.steps.get(at) else {
             let outcomes = std::mem::take(outcomes);
+            self.shell.reports = true;
             self.done(Happening::Outcomes(number, outcomes));
             return Ok(());
         };
@@ -200,7 +221,7 @@ impl World {
     /// Executes one step, unless the weather is against it.
     pub(crate) fn execute(&mut self, step: &Step) -> Result<Outcome, String> {
         self.report.steps += 1;
-        let before = self.exits();
+        let before = self.exits_now();
         let connections = self.connections_before(step);
         let now = self.now();
         let chance = self.trouble.refusal(step, now);
@@ -215,7 +236,7 @@ impl World {
             }
             self.watch.disturb(now, 8);
         }
-        self.judge_step(step, before.as_ref(), &connections)?;
+        self.judge_step(step, &before, &connections)?;
         self.tell_notifications(true);
         Ok(outcome)
     }

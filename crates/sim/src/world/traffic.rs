@@ -1,62 +1,125 @@
 //! Connections: where they go and whether they stay there.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
+
+use uplinkd_model::Family;
+use uplinkd_policy::{Answer, Flow, Origin, evaluate, naive};
 
 use super::{Happening, World};
 use crate::{
-    kernel::{Connection, Direction, Packet, Way},
-    scenario::LAN,
+    kernel::{Connection, Direction, Fate, Packet, Talk, Way, client, server},
+    scenario::{FAMILIES, LAN, talk},
 };
 
 /// Connections at one time; older ones end when more begin.
 const CONNECTIONS_MAX: usize = 20;
-/// A host of the LAN.
-pub(super) const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 77, 20));
-/// A host that nobody probes.
-pub(super) const SERVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 80));
 
 impl World {
     /// Begins a connection, where our nft table is there to mark it.
-    pub(super) fn connect(&mut self) {
+    pub(super) fn connect(&mut self) -> Result<(), String> {
         let wait = Duration::from_millis(self.luck.u64(20..600));
         self.note_in(wait, Happening::Connect);
         if self.kernel.nft().is_none() || !self.said.has_settled {
-            return;
+            return Ok(());
         }
-        let direction = match self.luck.u8(0..4) {
+        let direction = match self.luck.u8(0..5) {
             0 => Direction::Inbound,
             1 => Direction::Own,
             _ => Direction::Lan,
         };
-        let uplink = if direction == Direction::Inbound {
-            let uplink = self.luck.usize(0..self.net.lines.len());
-            self.net.is_perfect(&self.kernel, uplink).then_some(uplink)
+        let family = FAMILIES[self.luck.usize(0..2)];
+        let talk = talk(&mut self.luck, family);
+        let begun = if direction == Direction::Inbound {
+            let line = self.luck.usize(0..self.net.lines.len());
+            self.net.is_perfect(&self.kernel, line).then_some((line, 0))
         } else {
-            self.draw_exit(direction)
+            self.begin(talk, direction)?
         };
-        let Some(uplink) = uplink else {
-            return;
+        let Some((line, outlet)) = begun else {
+            return Ok(());
         };
-        let device = self.net.lines[uplink].interface.clone();
-        let Some(marks) = self
+        self.track(line, outlet, direction, talk);
+        Ok(())
+    }
+
+    /// Classifies the first packet as our nft table does, and finds its way. Gives the line that it
+    /// leaves by and the outlet that it was led to.
+    fn begin(&mut self, talk: Talk, direction: Direction) -> Result<Option<(usize, u16)>, String> {
+        let Some(table) = self.kernel.nft() else {
+            return Ok(None);
+        };
+        let is_ours = direction == Direction::Own || table.lan.is_empty() || table.lan[0] == LAN;
+        let flow = flow(talk, direction);
+        let outlet = led_to(&evaluate(&table.classifier, &flow)).filter(|_| is_ours);
+        let outlet = outlet.unwrap_or(0);
+        let config = &self.scenario.config;
+        let wanted = led_to(&naive(
+            &config.policies,
+            &config.outlets,
+            &flow,
+            self.minute,
+        ));
+        let is_sure = self.daemon.is_some() && self.said.settled;
+        if is_sure && self.now() >= self.watch.shielded_until && wanted != Some(outlet) {
+            return Err(format!(
+                "{talk:?} ({direction:?}) is led to outlet {outlet} instead of {wanted:?}"
+            ));
+        }
+        let reserve = &self.scenario.config.reserve;
+        let who = kept_by(talk, direction);
+        let choice = self.kernel.sticky.choice(outlet, talk.family, who);
+        let hint = choice.and_then(|slot| table.uplinks.iter().find(|u| u.slot == slot));
+        let mark = reserve.mark_outlet(outlet).value | hint.map_or(0, |u| u.mark);
+        let fate = self.kernel.fate(&new_packet(direction, talk.family, mark));
+        let ways = match fate {
+            Fate::By(answer) => answer.ways,
+            Fate::Refused => {
+                self.report.refused += 1;
+                return Ok(None);
+            }
+            Fate::Nowhere => return Ok(None),
+        };
+        let Some(line) = self.draw_way(&ways, talk.family) else {
+            return Ok(None);
+        };
+        self.judge_leak(outlet, talk.family, &[line], "a new connection")?;
+        let slot = self.scenario.uplinks[self.net.lines[line].uplink].slot;
+        let table = self.kernel.nft();
+        let mut outlets = table.iter().flat_map(|t| &t.outlets);
+        if outlets.any(|o| o.code == outlet && o.members.contains(&slot.0)) {
+            self.kernel.sticky.note(outlet, slot.0, talk.family, who);
+        }
+        Ok(Some((line, outlet)))
+    }
+
+    fn track(&mut self, line: usize, outlet: u16, direction: Direction, talk: Talk) {
+        let device = self.net.lines[line].interface.clone();
+        let Some(uplink) = self
             .kernel
             .nft()
             .and_then(|t| t.uplinks.iter().find(|u| u.interface == device))
         else {
             return;
         };
-        let mark = if direction == Direction::Inbound {
-            marks.mark_in.value
-        } else {
-            marks.mark_out.value
+        let reserve = &self.scenario.config.reserve;
+        let talk = Talk {
+            family: self.net.lines[line].family,
+            ..talk
+        };
+        let mark = match direction {
+            Direction::Inbound => uplink.mark | reserve.marks().inbound,
+            Direction::Lan | Direction::Own => uplink.mark | reserve.mark_outlet(outlet).value,
         };
         let id = u32::try_from(self.report.connections + 1).unwrap_or(u32::MAX);
         let connection = Connection {
             id,
-            uplink,
+            line,
             device,
+            own_address: self.net.lines[line].address.addr(),
             mark,
             direction,
+            outlet,
+            talk,
             astray: false,
         };
         if !self.stays(&connection) {
@@ -73,12 +136,12 @@ impl World {
             connections.remove(ends);
         }
         connections.push(connection);
-        self.say(|| format!("connection {id} ({direction:?}) begins on uplink {uplink}"));
+        self.say(|| {
+            format!("connection {id} ({direction:?}, outlet {outlet}) begins on line {line}")
+        });
     }
 
-    fn draw_exit(&mut self, direction: Direction) -> Option<usize> {
-        let packet = new_packet(direction);
-        let ways = self.kernel.lookup(&packet)?.ways;
+    fn draw_way(&mut self, ways: &[Way], family: Family) -> Option<usize> {
         let total: u32 = ways.iter().map(|w| u32::from(w.weight)).sum();
         let mut at = self.luck.u32(0..total.max(1));
         let way = ways.iter().find(|w| {
@@ -86,41 +149,49 @@ impl World {
             at = at.saturating_sub(u32::from(w.weight));
             here
         })?;
-        self.uplink_of(way)
+        self.line_by(way, family)
     }
 
-    /// The uplink that a way leads out by.
-    pub(super) fn uplink_of(&self, way: &Way) -> Option<usize> {
-        let name = self.kernel.name_of(way.ifindex)?;
-        self.net.lines.iter().position(|l| l.interface == name)
+    /// The line that a way leads out by.
+    pub(super) fn line_by(&self, way: &Way, family: Family) -> Option<usize> {
+        self.net.line_on(self.kernel.name_of(way.ifindex)?, family)
+    }
+
+    /// What becomes of a later packet of a connection.
+    pub(super) fn fate_of(&self, connection: &Connection) -> Fate {
+        let (is_own, talk) = (connection.direction == Direction::Own, connection.talk);
+        self.kernel.fate(&Packet {
+            iif: if is_own { "lo" } else { LAN },
+            oif: None,
+            from: Some(if is_own {
+                connection.own_address
+            } else {
+                talk.client_address()
+            }),
+            to: talk.server_address(),
+            mark: connection.mark,
+        })
     }
 
     /// Whether the packets of a connection still leave by its uplink.
     pub(super) fn stays(&self, connection: &Connection) -> bool {
-        let is_own = connection.direction == Direction::Own;
-        let packet = Packet {
-            iif: if is_own { "lo" } else { LAN },
-            oif: None,
-            from: Some(if is_own {
-                self.net.lines[connection.uplink].address.addr()
-            } else {
-                CLIENT
-            }),
-            to: SERVER,
-            mark: connection.mark,
-        };
-        let Some(answer) = self.kernel.lookup(&packet) else {
+        self.stays_with(connection, &self.fate_of(connection))
+    }
+
+    /// The same, where their fate is known.
+    pub(super) fn stays_with(&self, connection: &Connection, fate: &Fate) -> bool {
+        let Fate::By(answer) = fate else {
             return false;
         };
         let [way] = answer.ways.as_slice() else {
             return false;
         };
-        self.uplink_of(way) == Some(connection.uplink)
+        self.line_by(way, connection.talk.family) == Some(connection.line)
     }
 }
 
 /// The first packet of a new connection.
-pub(super) fn new_packet(direction: Direction) -> Packet<'static> {
+pub(super) fn new_packet(direction: Direction, family: Family, mark: u32) -> Packet<'static> {
     Packet {
         iif: if direction == Direction::Own {
             "lo"
@@ -128,8 +199,49 @@ pub(super) fn new_packet(direction: Direction) -> Packet<'static> {
             LAN
         },
         oif: None,
-        from: (direction != Direction::Own).then_some(CLIENT),
-        to: SERVER,
-        mark: 0,
+        from: (direction != Direction::Own).then(|| client(family, 20)),
+        to: server(family, 80),
+        mark,
+    }
+}
+
+/// By what a sticky outlet remembers who talks: the host of the LAN, or the router itself.
+fn kept_by(talk: Talk, direction: Direction) -> u8 {
+    match direction {
+        Direction::Lan => talk.client,
+        Direction::Own | Direction::Inbound => 0,
+    }
+}
+
+/// The first packet as policies see it.
+pub(crate) fn flow(talk: Talk, direction: Direction) -> Flow {
+    Flow {
+        source: Some(match direction {
+            Direction::Lan | Direction::Inbound => talk.client_address(),
+            Direction::Own => client(talk.family, 1),
+        }),
+        destination: Some(talk.server_address()),
+        protocol: Some(talk.protocol),
+        source_port: Some(10_000),
+        destination_port: Some(talk.port),
+        icmp_type: None,
+        origin: match direction {
+            Direction::Lan | Direction::Inbound => Origin::Interface(LAN.to_owned()),
+            Direction::Own => Origin::Own,
+        },
+        mac: None,
+        dscp: Some(0),
+        user: Some(0),
+        group: Some(0),
+        ..Flow::unknown(talk.family)
+    }
+}
+
+/// The code of the outlet that an answer leads to; none where nobody knows.
+pub(crate) fn led_to(answer: &Answer) -> Option<u16> {
+    match answer {
+        Answer::Policy { outlet, .. } => Some(*outlet),
+        Answer::Default => Some(0),
+        Answer::Depends { .. } => None,
     }
 }

@@ -9,7 +9,8 @@ use super::{Happening, World};
 use crate::{
     faults::Fault,
     kernel::{Notification, errno},
-    scenario::{self, PROTO_DHCP, address, host},
+    net::is_link_local,
+    scenario::{PROTO_DHCP, address, host, link_local},
 };
 
 /// Trouble that lasts.
@@ -41,7 +42,11 @@ impl Trouble {
     }
 
     pub(super) fn refusal(&mut self, step: &Step, now: Time) -> Option<i32> {
-        if matches!(step, Step::FlushConnections(_)) && now < self.flush_refused_until {
+        let releases = matches!(
+            step,
+            Step::FlushConnections { .. } | Step::MoveConnections { .. }
+        );
+        if releases && now < self.flush_refused_until {
             return Some(errno::EPERM);
         }
         (self.refuse > 0).then(|| {
@@ -58,6 +63,7 @@ impl Trouble {
 impl World {
     pub(super) fn strike(&mut self, fault: Fault) -> Result<(), String> {
         self.report.faults += 1;
+        self.ways_struck();
         self.say(|| format!("fault: {fault:?}"));
         let now = self.now();
         match fault {
@@ -86,30 +92,38 @@ impl World {
             }
             Fault::CrashAfterSteps(count) => self.trouble.dies_after = Some(count),
             Fault::Crash => self.crash(),
-            Fault::Reload => return self.reload(),
+            Fault::Reload(groups) => return self.reload(groups),
+            Fault::Clock(minutes) => return self.set_clock(minutes),
+            Fault::FailBack(number) => return self.fail_back(number),
             Fault::Rival(deed) => {
                 self.watch.tampered(now);
+                self.ways_tampered();
                 self.tamper(deed);
             }
-            Fault::Host(n, alive) => {
-                (0..self.net.lines.len()).for_each(|u| self.watch.line_struck(u, now));
+            Fault::Host(family, n, alive) => {
+                let lines: Vec<_> = self.net.of(family).collect();
+                lines
+                    .into_iter()
+                    .for_each(|l| self.watch.line_struck(l, now));
                 if alive {
-                    self.net.dead_hosts.remove(&host(n));
+                    self.net.dead_hosts.remove(&host(family, n));
                 } else {
-                    self.net.dead_hosts.insert(host(n));
+                    self.net.dead_hosts.insert(host(family, n));
                 }
             }
-            Fault::Carrier(line, _)
-            | Fault::Admin(line, _)
-            | Fault::Gateway(line, _)
+            Fault::Carrier(line, _) | Fault::Admin(line, _) | Fault::Interface(line, _) => {
+                let both = self.on_interface_of(line);
+                both.iter().for_each(|l| self.watch.line_struck(*l, now));
+                self.strike_line(line, fault);
+            }
+            Fault::Gateway(line, _)
             | Fault::Upstream(line, _)
             | Fault::Loss(line, _)
             | Fault::Address(line, _)
             | Fault::Renumber(line)
             | Fault::ExtraAddress(line, _)
             | Fault::GatewayMoves(line)
-            | Fault::Default(line, _)
-            | Fault::Interface(line, _) => {
+            | Fault::Default(line, _) => {
                 self.watch.line_struck(line, now);
                 self.strike_line(line, fault);
             }
@@ -130,42 +144,48 @@ impl World {
         match fault {
             Fault::Carrier(_, up) => {
                 self.kernel.set_carrier(name, up);
-                self.dhcp_soon(index, up);
+                self.lines_come_back(index, up);
             }
             Fault::Admin(_, up) => {
                 self.kernel.set_admin(name, up);
-                self.dhcp_soon(index, up);
+                self.lines_come_back(index, up);
             }
             Fault::Gateway(_, alive) => self.net.lines[index].gateway_alive = alive,
             Fault::Upstream(_, alive) => self.net.lines[index].upstream_alive = alive,
             Fault::Loss(_, percent) => self.net.lines[index].loss = percent,
             Fault::Address(_, true) => {
-                self.kernel.add_address(name, line.address);
-                self.dhcp_soon(index, true);
+                // A provider who gave nothing so far begins to, now and then.
+                self.net.lines[index].provided |= self.luck.bool();
+                if self.net.lines[index].provided {
+                    self.kernel.add_address(name, line.address);
+                    self.default_soon(index);
+                }
             }
             Fault::Address(_, false) => self.kernel.remove_address(name, line.address),
             Fault::Renumber(_) => {
                 self.kernel.remove_address(name, line.address);
-                let number = u8::try_from(index + 1).unwrap_or(1);
-                self.net.lines[index].address = address(number, self.luck.u8(10..200));
+                let host = self.luck.u8(10..200);
+                self.net.lines[index].address = address(line.uplink, line.family, host);
                 let wait = Duration::from_millis(self.luck.u64(1..800));
                 self.note_in(wait, Happening::Fault(Fault::Address(index, true)));
             }
             Fault::ExtraAddress(_, here) => {
-                let number = u8::try_from(index + 1).unwrap_or(1);
-                let extra = address(number, 250);
-                if here {
+                let extra = address(line.uplink, line.family, 250);
+                if here && line.provided {
                     self.kernel.add_address(name, extra);
                 } else {
                     self.kernel.remove_address(name, extra);
                 }
             }
             Fault::GatewayMoves(_) => {
-                let is_auto = self.scenario.config.uplinks[index].gateway == Gateway::Auto;
-                if is_auto && line.gateway.is_some() {
-                    let number = u8::try_from(index + 1).unwrap_or(1);
-                    let gateway = address(number, self.luck.u8(201..250)).addr();
-                    self.net.lines[index].gateway = Some(gateway);
+                let is_auto = self.gateway_of(index) == Some(Gateway::Auto);
+                if let Some(before) = line.gateway.filter(|_| is_auto) {
+                    let host = self.luck.u8(201..250);
+                    self.net.lines[index].gateway = Some(if is_link_local(before) {
+                        link_local(host)
+                    } else {
+                        address(line.uplink, line.family, host).addr()
+                    });
                     self.set_default(index, true);
                 }
             }
@@ -174,8 +194,10 @@ impl World {
                 if self.kernel.link(name).is_none() {
                     self.kernel.add_link(name);
                 }
-                let wait = Duration::from_millis(self.luck.u64(1..300));
-                self.note_in(wait, Happening::Fault(Fault::Address(index, true)));
+                for line in self.on_interface_of(index) {
+                    let wait = Duration::from_millis(self.luck.u64(1..300));
+                    self.note_in(wait, Happening::Fault(Fault::Address(line, true)));
+                }
             }
             Fault::Interface(_, false) => self.kernel.remove_link(name),
             Fault::Host(..)
@@ -188,22 +210,54 @@ impl World {
             | Fault::Noise(_)
             | Fault::CrashAfterSteps(_)
             | Fault::Crash
-            | Fault::Reload => {}
+            | Fault::Clock(_)
+            | Fault::FailBack(_)
+            | Fault::Reload(_) => {}
         }
     }
 
-    /// DHCP notices that a link is back and puts its default route again.
-    fn dhcp_soon(&mut self, index: usize, is_back: bool) {
-        if is_back {
-            let wait = Duration::from_millis(self.luck.u64(1..500));
-            self.note_in(wait, Happening::Fault(Fault::Default(index, true)));
+    /// The lines on the interface of a line, itself among them.
+    fn on_interface_of(&self, line: usize) -> Vec<usize> {
+        let interface = &self.net.lines[line].interface;
+        let lines = self.net.lines.iter().enumerate();
+        lines
+            .filter(|(_, l)| &l.interface == interface)
+            .map(|(n, _)| n)
+            .collect()
+    }
+
+    /// The provider notices that a link is back: default routes come, and IPv6 addresses, which
+    /// switching the interface off has taken away.
+    fn lines_come_back(&mut self, index: usize, is_back: bool) {
+        for line in self.on_interface_of(index) {
+            if !is_back {
+                continue;
+            }
+            if self.net.lines[line].family == Family::V6 {
+                let wait = Duration::from_millis(self.luck.u64(1..500));
+                self.note_in(wait, Happening::Fault(Fault::Address(line, true)));
+            } else {
+                self.default_soon(line);
+            }
         }
+    }
+
+    fn default_soon(&mut self, index: usize) {
+        let wait = Duration::from_millis(self.luck.u64(1..500));
+        self.note_in(wait, Happening::Fault(Fault::Default(index, true)));
+    }
+
+    /// Where the file says that the gateway of a line comes from.
+    fn gateway_of(&self, index: usize) -> Option<Gateway> {
+        let line = &self.net.lines[index];
+        let uplink = &self.scenario.uplinks[line.uplink];
+        uplink.access(line.family).map(|a| a.gateway)
     }
 
     /// Puts or removes somebody's default route over a line, if its link can bear one.
     pub(crate) fn set_default(&mut self, index: usize, here: bool) {
         let line = &self.net.lines[index];
-        let destination = Family::V4.default_route();
+        let destination = line.family.default_route();
         let metric = 100 + u32::try_from(index).unwrap_or(0);
         let Some(link) = self.kernel.link(&line.interface) else {
             return;
@@ -228,7 +282,7 @@ impl World {
     /// Whether the daemon can know the gateway of a line: somebody's default route says so, or the file.
     pub(crate) fn gateway_is_told(&self, index: usize) -> bool {
         let line = &self.net.lines[index];
-        if self.scenario.config.uplinks[index].gateway != Gateway::Auto {
+        if self.gateway_of(index) != Some(Gateway::Auto) {
             return true;
         }
         let Some(link) = self.kernel.link(&line.interface) else {
@@ -238,9 +292,10 @@ impl World {
             device: link.device.clone(),
             gateway: line.gateway,
         };
-        self.kernel
-            .routes()
-            .any(|r| r.table == TableId::MAIN && r.destination.prefix_len() == 0 && r.via == via)
+        self.kernel.routes().any(|r| {
+            let is_default = r.destination.prefix_len() == 0 && r.family() == line.family;
+            r.table == TableId::MAIN && is_default && r.via == via
+        })
     }
 
     pub(super) fn crash(&mut self) {
@@ -253,15 +308,6 @@ impl World {
         let until = self.now() + wait + Duration::from_secs(3);
         self.watch.late_until(until);
         self.note_in(wait, Happening::Start);
-    }
-
-    fn reload(&mut self) -> Result<(), String> {
-        let config = &mut self.scenario.config;
-        config.groups = scenario::groups(&mut self.luck, &config.uplinks);
-        let config = Box::new(config.clone());
-        let until = self.now() + Duration::from_secs(1);
-        self.watch.late_until(until);
-        self.feed(Event::Config(config))
     }
 
     pub(super) fn overrun_ends(&mut self) -> Result<(), String> {

@@ -5,15 +5,12 @@
 
 use std::time::Duration;
 
-use uplinkd_core::Time;
-use uplinkd_model::{Health, Step};
+use uplinkd_core::{PerFamily, Time};
+use uplinkd_model::{Family, Health, Step};
 
-use super::{
-    World,
-    traffic::{CLIENT, new_packet},
-};
+use super::{World, traffic::new_packet};
 use crate::{
-    kernel::{Direction, Packet},
+    kernel::{Direction, Fate, Packet, client},
     reference::{self, Expected},
     scenario::LAN,
 };
@@ -21,9 +18,12 @@ use crate::{
 /// Looks and plans in any one second, at most. A look every 20 ms is what constant hints bring.
 const LOOKS_MAX: u32 = 90;
 const PLANS_MAX: u32 = 45;
-/// How long a connection may be moved after its uplink left service or lost its link: what a plan
+/// How long a connection may be moved after its line left service or lost its link: what a plan
 /// that is under way may still do.
 const EXCUSE: Duration = Duration::from_secs(2);
+
+/// The lines by which the default group sends new connections; none where it has no way out.
+pub(super) type Exits = PerFamily<Option<Vec<usize>>>;
 
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -38,19 +38,24 @@ pub(super) struct Watch {
     excused_service: Vec<Excuse>,
     excused_link: Vec<Excuse>,
     /// Until then the daemon may be late.
-    disturbed_until: Time,
+    pub(super) disturbed_until: Time,
     /// Until then what the daemon has put in place may be missing.
     pub(super) shielded_until: Time,
-    bad_since: Option<Time>,
-    seen: Option<(u64, u64)>,
+    /// The default group's exits, and the version of the kernel that they were found in.
+    exits: Option<(u64, Exits)>,
+    /// What was seen at the last check: the versions of kernel and opinion, and whether anybody
+    /// worked against the daemon.
+    seen: Option<(u64, u64, bool)>,
     pub(super) said_version: u64,
     second: u64,
     looks: u32,
     plans: u32,
     ticks_at_once: u32,
     pub(super) is_removing: bool,
-    /// The uplinks in service when the last plan was made.
+    /// The lines in service when the last plan was made.
     pub(super) at_plan: Vec<bool>,
+    /// The file lost it while no daemon was there to release its connections: nobody does.
+    pub(crate) forgotten: Vec<bool>,
     /// When something last happened to a line.
     struck_at: Time,
 }
@@ -76,17 +81,17 @@ impl Excuse {
 }
 
 impl Watch {
-    pub(super) fn new(uplinks: usize) -> Self {
+    pub(super) fn new(lines: usize) -> Self {
         Self {
-            installed: vec![false; uplinks],
-            perfect_since: vec![None; uplinks],
-            down_since: vec![None; uplinks],
-            is_struck: vec![true; uplinks],
-            excused_service: vec![Excuse::default(); uplinks],
-            excused_link: vec![Excuse::default(); uplinks],
+            installed: vec![false; lines],
+            perfect_since: vec![None; lines],
+            down_since: vec![None; lines],
+            is_struck: vec![true; lines],
+            excused_service: vec![Excuse::default(); lines],
+            excused_link: vec![Excuse::default(); lines],
             disturbed_until: Time::default(),
             shielded_until: Time::default(),
-            bad_since: None,
+            exits: None,
             seen: None,
             said_version: 0,
             second: 0,
@@ -95,6 +100,7 @@ impl Watch {
             ticks_at_once: 0,
             is_removing: false,
             at_plan: Vec::new(),
+            forgotten: vec![false; lines],
             struck_at: Time::default(),
         }
     }
@@ -118,12 +124,12 @@ impl Watch {
     }
 
     /// Something happened to a line.
-    pub(super) fn line_struck(&mut self, uplink: usize, now: Time) {
+    pub(super) fn line_struck(&mut self, line: usize, now: Time) {
         self.struck_at = now;
-        self.installed[uplink] = false;
-        self.perfect_since[uplink] = None;
-        self.down_since[uplink] = None;
-        self.is_struck[uplink] = true;
+        self.installed[line] = false;
+        self.perfect_since[line] = None;
+        self.down_since[line] = None;
+        self.is_struck[line] = true;
     }
 
     /// A plan made of fresh facts must not hold what the kernel cannot do.
@@ -178,27 +184,41 @@ impl Watch {
 }
 
 impl World {
-    /// The uplinks by which the default group's table sends new connections; none where it has no
-    /// way out for them.
-    pub(crate) fn exits(&self) -> Option<Vec<usize>> {
-        let answer = self.kernel.lookup(&new_packet(Direction::Lan))?;
-        if answer.table != self.scenario.config.reserve.table_group(0) {
+    /// The lines by which the default group's table sends new connections; none where it has no way
+    /// out for them.
+    pub(crate) fn exits(&self, family: Family) -> Option<Vec<usize>> {
+        let answer = self.kernel.lookup(&new_packet(Direction::Lan, family, 0))?;
+        if answer.table != self.scenario.config.reserve.table_outlet(0) {
             return None;
         }
-        let exits: Vec<_> = answer
-            .ways
-            .iter()
-            .filter_map(|w| self.uplink_of(w))
-            .collect();
+        let lines = self.lines_by(&answer, family);
+        let exits: Vec<_> = lines.into_iter().map(|(line, _)| line).collect();
         (!exits.is_empty()).then_some(exits)
     }
 
-    /// Whether the interface of an uplink can carry something, going by the kernel.
-    pub(crate) fn link_works(&self, uplink: usize) -> bool {
-        let line = &self.net.lines[uplink];
-        self.kernel
-            .link(&line.interface)
-            .is_some_and(|l| l.admin_up && l.carrier && l.addresses.contains(&line.address))
+    /// The same for both families, worked out once for each change of the kernel.
+    pub(super) fn exits_now(&mut self) -> Exits {
+        let version = self.kernel.version();
+        if let Some((at, exits)) = &self.watch.exits
+            && *at == version
+        {
+            return exits.clone();
+        }
+        let exits = PerFamily::from_fn(|family| self.exits(family));
+        self.watch.exits = Some((version, exits.clone()));
+        exits
+    }
+
+    /// Nothing has happened to any line for a while.
+    pub(super) fn was_calm(&self) -> bool {
+        let now = self.now();
+        let is_calm = now.since(self.watch.struck_at) > Duration::from_secs(1);
+        is_calm && now >= self.watch.shielded_until
+    }
+
+    /// Whether the interface of a line can carry something, going by the kernel.
+    pub(crate) fn link_works(&self, line: usize) -> bool {
+        self.net.has_link(&self.kernel, line)
     }
 
     /// From now on everything is taken away on purpose.
@@ -217,38 +237,30 @@ impl World {
         }
         self.look_at_lines();
         self.check_down()?;
-        let seen = Some((self.kernel.version(), self.watch.said_version));
+        let is_shielded = self.now() < self.watch.shielded_until;
+        let seen = Some((self.kernel.version(), self.watch.said_version, is_shielded));
         if seen != self.watch.seen {
             self.watch.seen = seen;
             self.check_ways()?;
         }
-        let late = self.lateness();
-        if let Some(since) = self.watch.bad_since
-            && self.now().since(since.max(self.watch.disturbed_until)) > late
-        {
-            return Err(format!(
-                "for {late:?} new connections go by {:?}, while {:?} are in service",
-                self.exits(),
-                self.said.in_service
-            ));
-        }
-        Ok(())
+        self.check_lateness()?;
+        self.check_overdue()
     }
 
     fn look_at_lines(&mut self) {
-        for uplink in 0..self.watch.is_struck.len() {
-            if !std::mem::take(&mut self.watch.is_struck[uplink]) {
+        for line in 0..self.watch.is_struck.len() {
+            if !std::mem::take(&mut self.watch.is_struck[line]) {
                 continue;
             }
             let now = self.now();
-            let is_told = self.gateway_is_told(uplink);
-            let is_perfect = is_told && self.net.is_perfect(&self.kernel, uplink);
-            self.watch.perfect_since[uplink] = is_perfect.then_some(now);
-            let expected = reference::expected(&self.scenario.config, &self.kernel, &self.net);
-            let Expected { health, usable } = expected[uplink];
-            let is_certain = !usable || is_told && self.link_works(uplink);
+            let is_told = self.gateway_is_told(line);
+            let is_perfect = is_told && self.net.is_perfect(&self.kernel, line);
+            self.watch.perfect_since[line] = is_perfect.then_some(now);
+            let expected = reference::expected(&self.scenario.uplinks, &self.kernel, &self.net);
+            let Expected { health, usable, .. } = expected[line];
+            let is_certain = !usable || is_told && self.link_works(line);
             let is_down = is_certain && health == Health::Down;
-            self.watch.down_since[uplink] = is_down.then_some((now, usable));
+            self.watch.down_since[line] = is_down.then_some((now, usable));
         }
     }
 
@@ -257,94 +269,82 @@ impl World {
         if !self.daemon.as_ref().is_some_and(|d| d.has_looked) {
             return Ok(());
         }
-        for (uplink, since) in self.watch.down_since.iter().enumerate() {
-            let Some((since, usable)) = since.filter(|_| self.said.health[uplink] == Health::Up)
+        for (line, since) in self.watch.down_since.iter().enumerate() {
+            let Some((since, usable)) = since.filter(|_| self.said.health[line] == Health::Up)
             else {
                 continue;
             };
-            let spec = &self.scenario.config.uplinks[uplink].probe;
-            let probes = spec.interval * (spec.fall + 1) + spec.timeout;
+            let probes = self.time_to_fall(line);
             let longest = self.lateness() + if usable { probes } else { Duration::ZERO };
             if self.now().since(since.max(self.watch.disturbed_until)) > longest {
                 return Err(format!(
-                    "uplink {uplink} is up, though it was not for {longest:?}"
+                    "line {line} is up, though it was not for {longest:?}"
                 ));
             }
         }
         Ok(())
     }
 
+    /// How long the probes of a line need to find out that it is down.
+    pub(crate) fn time_to_fall(&self, line: usize) -> Duration {
+        let line = &self.net.lines[line];
+        let access = self.scenario.uplinks[line.uplink].access(line.family);
+        let spec = access.map(|a| &a.probe);
+        spec.map_or(Duration::ZERO, |s| s.interval * (s.fall + 1) + s.timeout)
+    }
+
     /// How late the daemon may be with nobody working against it.
-    fn lateness(&self) -> Duration {
+    pub(super) fn lateness(&self) -> Duration {
         Duration::from_millis(400 + 20 * self.scenario.look_ms_max)
     }
 
     fn check_ways(&mut self) -> Result<(), String> {
         let (now, count) = (self.now(), self.net.lines.len());
         let works: Vec<bool> = (0..count).map(|u| self.link_works(u)).collect();
-        for (uplink, works) in works.iter().copied().enumerate() {
+        for (line, works) in works.iter().copied().enumerate() {
             // What the kernel took away is missing until the daemon has put it back.
-            let lost = |e: &Excuse, mark| e.lasts && !self.is_pinned_well(uplink, mark);
+            let lost = |e: &Excuse, mark| e.lasts && !self.is_pinned_well(line, mark);
             let link = !works
-                || !self.gateway_is_told(uplink)
-                || lost(&self.watch.excused_link[uplink], Direction::Inbound);
+                || !self.net.lines[line].routed
+                || !self.gateway_is_told(line)
+                || lost(&self.watch.excused_link[line], Direction::Inbound);
             let service = !works
-                || !self.said.in_service[uplink]
-                || lost(&self.watch.excused_service[uplink], Direction::Lan);
-            self.watch.excused_link[uplink].go_on(link, now);
-            self.watch.excused_service[uplink].go_on(service, now);
-            if !self.said.in_service[uplink] {
-                self.watch.installed[uplink] = false;
-            } else if self.said.settled && works && self.is_pinned_well(uplink, Direction::Lan) {
-                self.watch.installed[uplink] = true;
+                || !self.said.in_service[line]
+                || lost(&self.watch.excused_service[line], Direction::Lan);
+            self.watch.excused_link[line].go_on(link, now);
+            self.watch.excused_service[line].go_on(service, now);
+            if !self.said.in_service[line] {
+                self.watch.installed[line] = false;
+            } else if self.said.settled && works && self.is_pinned_well(line, Direction::Lan) {
+                self.watch.installed[line] = true;
             }
         }
         self.check_lan()?;
         if self.watch.is_removing {
             return Ok(());
         }
-        let exits = self.exits();
-        let promised =
-            (0..count).find(|u| self.watch.installed[*u] && self.said.in_service[*u] && works[*u]);
-        if let Some(uplink) = promised.filter(|_| now >= self.watch.shielded_until) {
-            let fits = exits
-                .as_ref()
-                .is_some_and(|e| e.iter().all(|u| works[*u] || !self.watch.installed[*u]));
-            if !fits {
-                return Err(format!(
-                    "uplink {uplink} is in service, but new connections go by {exits:?}"
-                ));
-            }
-        }
-        let somebody = (0..count).any(|u| self.said.in_service[u] && works[u]);
-        let strays = exits
-            .as_ref()
-            .is_none_or(|e| e.iter().any(|u| !self.said.in_service[*u]));
-        let is_bad = self.daemon.as_ref().is_some_and(|d| d.has_looked) && somebody && strays;
-        self.watch.bad_since = is_bad.then(|| self.watch.bad_since.unwrap_or(now));
+        self.check_outlets()?;
         self.check_connections()
     }
 
-    /// Whether the connections of an uplink find their way by their mark.
-    pub(crate) fn is_pinned_well(&self, uplink: usize, direction: Direction) -> bool {
+    /// Whether the connections of a line find their way by their mark.
+    pub(crate) fn is_pinned_well(&self, line: usize, direction: Direction) -> bool {
         let reserve = &self.scenario.config.reserve;
-        let slot = self.scenario.config.uplinks[uplink].slot;
+        let line = &self.net.lines[line];
+        let slot = self.scenario.uplinks[line.uplink].slot;
         let (mark, table) = match direction {
             Direction::Inbound => (reserve.mark_in(slot), reserve.table_path(slot)),
             Direction::Lan | Direction::Own => {
                 (reserve.mark_out(slot), reserve.table_service(slot))
             }
         };
-        let packet = Packet {
-            mark: mark.value,
-            ..new_packet(direction)
-        };
+        let packet = new_packet(direction, line.family, mark.value);
         self.kernel
             .lookup(&packet)
             .is_some_and(|a| a.table == table)
     }
 
-    /// A connection moves only where its uplink failed.
+    /// A connection moves only where its line failed.
     fn check_connections(&mut self) -> Result<(), String> {
         if self.kernel.nft().is_none() {
             return Ok(());
@@ -352,12 +352,21 @@ impl World {
         let now = self.now();
         for index in 0..self.kernel.connections.len() {
             let connection = &self.kernel.connections[index];
-            let astray = !self.stays(connection);
+            let fate = self.fate_of(connection);
+            let astray = !self.stays_with(connection, &fate);
+            if let (true, Fate::By(answer)) = (astray, &fate)
+                && connection.direction != Direction::Inbound
+            {
+                let family = connection.talk.family;
+                let lines: Vec<_> = self.lines_by(answer, family).iter().map(|l| l.0).collect();
+                let what = format!("connection {}", connection.id);
+                self.judge_leak(connection.outlet, family, &lines, &what)?;
+            }
             if astray && !connection.astray {
-                let (uplink, direction) = (connection.uplink, connection.direction);
-                if !self.may_move(uplink, direction) && now >= self.watch.shielded_until {
+                let (line, direction) = (connection.line, connection.direction);
+                if !self.may_move(line, direction) && now >= self.watch.shielded_until {
                     return Err(format!(
-                        "connection {} ({direction:?}) lost its way, though uplink {uplink} did not fail",
+                        "connection {} ({direction:?}) lost its way, though line {line} did not fail",
                         connection.id
                     ));
                 }
@@ -374,14 +383,15 @@ impl World {
         if self.now() < self.watch.shielded_until {
             return Ok(());
         }
-        for uplink in &self.scenario.config.uplinks {
+        for line in &self.net.lines {
+            let uplink = &self.scenario.uplinks[line.uplink];
             let marks = [reserve.mark_out(uplink.slot), reserve.mark_in(uplink.slot)];
             for mark in [0, marks[0].value, marks[1].value] {
                 let packet = Packet {
                     mark,
                     iif: if mark == 0 { "lo" } else { &uplink.interface },
-                    to: CLIENT,
-                    ..new_packet(Direction::Own)
+                    to: client(line.family, 20),
+                    ..new_packet(Direction::Own, line.family, mark)
                 };
                 let answer = self.kernel.lookup(&packet);
                 let way = answer.as_ref().and_then(|a| a.ways.first());
@@ -395,10 +405,10 @@ impl World {
         Ok(())
     }
 
-    /// Whether its uplink failed, or did so lately.
-    pub(super) fn may_move(&self, uplink: usize, direction: Direction) -> bool {
+    /// Whether its line failed, or did so lately.
+    pub(super) fn may_move(&self, line: usize, direction: Direction) -> bool {
         let now = self.now();
-        let link = self.watch.excused_link[uplink].holds(now);
-        link || direction != Direction::Inbound && self.watch.excused_service[uplink].holds(now)
+        let link = self.watch.excused_link[line].holds(now);
+        link || direction != Direction::Inbound && self.watch.excused_service[line].holds(now)
     }
 }

@@ -10,7 +10,9 @@ use uplinkd_kernel::{
     encode::{self, Encoded},
     netlink::{Message, Protocol, Socket, flags},
 };
-use uplinkd_model::{NexthopKind, Outcome, Plan, Reserve, Rule, Slot, Step};
+use uplinkd_model::{
+    Family, NexthopId, NexthopKind, Outcome, Plan, Reserve, RouteVia, Rule, Slot, Step,
+};
 use uplinkd_netns_tests::{EVENTUALLY, Rig, config, within};
 
 use crate::common::{Ours, ensure_flowed, ensure_nothing_to_do, steady_load, wait_restored};
@@ -73,7 +75,7 @@ pub(crate) fn deleted_rules_come_back() -> Result<()> {
         &rig,
         "an address's rule deleted",
         address,
-        "missing: rule pref 32000 ",
+        "missing: rule pref 32030 ",
     )?;
     let device = delete(|r| r.oif.is_some());
     repairs(
@@ -87,7 +89,7 @@ pub(crate) fn deleted_rules_come_back() -> Result<()> {
         &rig,
         "the last rule deleted",
         last,
-        "missing: rule pref 32010 ",
+        "missing: rule pref 32040 ",
     )?;
     let all = |ours: &Ours| rig.execute(ours.rules.iter().cloned().map(Step::DeleteRule).collect());
     repairs(
@@ -104,7 +106,7 @@ pub(crate) fn flushed_tables_come_back() -> Result<()> {
     for table in [
         reserve.table_service(Slot(1)),
         reserve.table_path(Slot(2)),
-        reserve.table_group(0),
+        reserve.table_outlet(0),
     ] {
         let flush = |ours: &Ours| {
             let routes = ours.routes.iter().filter(|r| r.table == table);
@@ -119,12 +121,11 @@ pub(crate) fn flushed_tables_come_back() -> Result<()> {
 pub(crate) fn deleted_and_changed_nexthops_come_back() -> Result<()> {
     let rig = Rig::start(&config(&[3, 2]))?;
     let reserve = Reserve::default();
-    let v4 = uplinkd_model::Family::V4;
     let (service, path) = (
-        reserve.nexthop_service(v4, Slot(1)),
-        reserve.nexthop_path(v4, Slot(2)),
+        reserve.nexthop_service(Family::V4, Slot(1)),
+        reserve.nexthop_path(Family::V4, Slot(2)),
     );
-    let group = reserve.nexthop_group(v4, 0);
+    let group = default_group(&rig)?;
     for (what, id) in [("in service", service), ("path", path), ("group", group)] {
         let delete = |_: &Ours| rig.execute(vec![Step::DeleteNexthop(id)]);
         let what = format!("nexthop {id} ({what}) deleted");
@@ -144,6 +145,18 @@ pub(crate) fn deleted_and_changed_nexthops_come_back() -> Result<()> {
     let words = format!("changed: nexthop id {group} ");
     repairs(&rig, "the weights changed", change, &words)?;
     ensure_flowed(load)
+}
+
+/// The group of nexthops that serves what no policy takes.
+fn default_group(rig: &Rig) -> Result<NexthopId> {
+    let table = Reserve::default().table_outlet(0);
+    let found = rig.glance()?;
+    let mut routes = found.routes.iter().filter(|r| r.table == table);
+    let best = routes.find(|r| r.family() == Family::V4);
+    let RouteVia::Nexthop(id) = best.context("no default for IPv4")?.via else {
+        bail!("the default is no nexthop object: {best:?}");
+    };
+    Ok(id)
 }
 
 pub(crate) fn our_nft_table_comes_back() -> Result<()> {
@@ -348,7 +361,7 @@ pub(crate) fn a_stranger_one_priority_away_is_no_drift() -> Result<()> {
         &rig,
         "a rule beside a stranger's",
         beside,
-        "missing: rule pref 32000 ",
+        "missing: rule pref 32030 ",
     )?;
     ensure!(
         rig.count_events("drift")? == 1,

@@ -101,7 +101,8 @@ fn main() -> ExitCode {
         }
         reserve {
             all_of_it_between_restarts,
-            all_of_it_by_a_reload,
+            all_but_the_mark_by_a_reload,
+            another_mark_by_a_reload_is_refused,
             all_of_it_with_a_crash_in_between,
             only_the_protocol_number,
             only_the_tables,

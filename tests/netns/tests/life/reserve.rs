@@ -3,8 +3,9 @@
 use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use uplinkd_model::{Proto, Reserve, Rule};
-use uplinkd_netns_tests::{EVENTUALLY, Rig, config};
+use uplinkd_netns_tests::{EVENTUALLY, Rig, config, within};
 
 use crate::common::{
     Ours, dump_under, ensure_flowed, ensure_nothing_to_do, nft, says, steady_load,
@@ -21,7 +22,7 @@ enum Way {
 
 const WHOLE: &str = "proto = 178\ntables = 100000\nrule_priority = 3000\n\
                      rule_priority_last = 31000\nnexthop_ids = 3000000\n\
-                     mark_mask = \"0x00ff0000\"\nnft_table = \"other\"\n";
+                     nft_table = \"other\"\nmark_mask = \"0x00ff0000\"\n";
 
 fn whole() -> Reserve {
     Reserve {
@@ -31,6 +32,7 @@ fn whole() -> Reserve {
         rule_priority_last: 31000,
         nexthop_ids: 3_000_000,
         mark_mask: 0x00ff_0000,
+        mark_uplink_bits: Reserve::uplink_bits_by_default(0x00ff_0000),
         nft_table: "other".to_owned(),
     }
 }
@@ -112,8 +114,43 @@ pub(crate) fn all_of_it_between_restarts() -> Result<()> {
     reserve_changes(Way::Restart, WHOLE, &whole())
 }
 
-pub(crate) fn all_of_it_by_a_reload() -> Result<()> {
-    reserve_changes(Way::Reload, WHOLE, &whole())
+pub(crate) fn all_but_the_mark_by_a_reload() -> Result<()> {
+    let (change, _) = WHOLE.split_once("mark_mask").context("a mask")?;
+    let default = Reserve::default();
+    let reserve = Reserve {
+        mark_mask: default.mark_mask,
+        mark_uplink_bits: default.mark_uplink_bits,
+        ..whole()
+    };
+    reserve_changes(Way::Reload, change, &reserve)
+}
+
+/// Marks of living connections would be read as something else.
+pub(crate) fn another_mark_by_a_reload_is_refused() -> Result<()> {
+    let rig = Rig::start(&config(&[3, 2]))?;
+    let load = steady_load(&rig)?;
+    let before = dump_under(&rig, &[Reserve::default()])?;
+    for change in ["mark_mask = \"0xffff0000\"", "mark_uplink_bits = 4"] {
+        let refused = rig.count_events("reload-refused")?;
+        let text = format!("{}[reserve]\n{change}\n", config(&[3, 2]));
+        rig.places().write_config(&text)?;
+        rig.daemon()?.process().signal(Signal::SIGHUP)?;
+        within("the change is refused", EVENTUALLY, || {
+            Ok(rig.count_events("reload-refused")? > refused)
+        })?;
+        says(
+            &rig,
+            &["check"],
+            0,
+            &["laid out otherwise", "uplinkd clean"],
+        )?;
+    }
+    let after = dump_under(&rig, &[Reserve::default()])?;
+    ensure!(
+        Ours::of(&before) == Ours::of(&after),
+        "something has changed"
+    );
+    ensure_flowed(load)
 }
 
 pub(crate) fn all_of_it_with_a_crash_in_between() -> Result<()> {

@@ -115,9 +115,9 @@ pub(crate) fn probes_leave_by_their_uplink_while_it_is_out_of_service() -> Resul
     let flaps = events
         .iter()
         .filter(|e| e.kind == "health" && e.detail["uplink"] == "isp1");
-    // From unknown to up, to down, to up.
+    // From unknown to up, to down, to up, in each family.
     ensure!(
-        flaps.count() == 3,
+        flaps.count() == 6,
         "health of isp1 changed otherwise: {events:#?}"
     );
     Ok(())
@@ -159,8 +159,8 @@ pub(crate) fn one_socket_for_each_uplink_and_no_process_for_probes() -> Result<(
         found.push((table, ours));
     }
     let all: usize = found.iter().map(|(_, n)| n).sum();
-    // Three targets each; IPv6 is not used yet.
-    ensure!(all == 2, "sockets for probes: {found:?}");
+    // Two uplinks with two families, and three targets for each of the four.
+    ensure!(all == 4, "sockets for probes: {found:?}");
 
     let sent = |status: &Status| -> u64 {
         status
@@ -207,7 +207,7 @@ pub(crate) fn the_quorum_of_each_uplink_decides() -> Result<()> {
     for n in [1, 2] {
         rig.lab().isp(isp(n)).nft(block)?;
     }
-    let status = rig.wait_out(isp(1))?;
+    let status = rig.wait_out_of(isp(1), Family::V4)?;
     let first = find_uplink(&status, isp(1)).context("no isp1")?;
     ensure!(
         first.reason.contains("1 of 2 targets answer, 2 needed"),

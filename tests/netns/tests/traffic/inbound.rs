@@ -46,7 +46,7 @@ pub(crate) fn answered_while_the_uplink_is_out_of_service() -> Result<()> {
         "table ip test_targets { chain forward { type filter hook forward priority 0; \
          ip daddr { 198.18.0.1, 198.18.0.2 } drop; }; }\n",
     )?;
-    rig.wait_out(isp(1))?;
+    rig.wait_out_of(isp(1), Family::V4)?;
     all_answered(&mut early, "from before, out of service")?;
     let mut late = call_in(&rig, own(isp(1)))?;
     // What goes out uses the other one all the while, also what was not asked for by anybody inside.

@@ -6,11 +6,13 @@ use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use uplinkd_lab::{
     Isp, Netns,
+    addresses::LINK_LOCAL_GATEWAY,
     plumbing::{LabRoute, Plumber, STATIC},
     traffic::{PORT, Servers, Transport, shares},
 };
 use uplinkd_model::{
-    Family, NexthopKind, Reserve, RouteVia, Slot, TableId, kernel_state::RuleAction,
+    Family, NexthopKind, Observed, Reserve, Route, RouteVia, Slot, TableId,
+    kernel_state::RuleAction,
 };
 use uplinkd_netns_tests::{
     Answer, Ask, EVENTUALLY, Rig,
@@ -37,28 +39,9 @@ pub(crate) fn each_uplink_has_a_table_of_its_own() -> Result<()> {
             "{:?}",
             found.table_names
         );
-        let inside: Vec<_> = found.routes.iter().filter(|r| r.table == table).collect();
-        ensure!(inside.len() == 2, "{inside:?}");
-        let default = inside.iter().find(|r| r.destination.prefix_len() == 0);
-        let RouteVia::Nexthop(id) = default.context("no default")?.via else {
-            anyhow::bail!("the default is no nexthop object: {default:?}");
-        };
-        let NexthopKind::Single {
-            device, gateway, ..
-        } = &found.nexthops[&id].kind
-        else {
-            anyhow::bail!("no single nexthop: {:?}", found.nexthops[&id]);
-        };
-        ensure!(device.name == uplink.interface());
-        ensure!(*gateway == Some(uplink.gateway(Family::V4).addr()));
-        let connected = inside
-            .iter()
-            .find(|r| r.destination == uplink.network(Family::V4));
-        ensure!(
-            matches!(&connected.context("no network")?.via,
-                RouteVia::Device { device, gateway: None } if device.name == uplink.interface()),
-            "{connected:?}"
-        );
+        for family in [Family::V4, Family::V6] {
+            has_a_way_out(&found, uplink, table, family)?;
+        }
     }
     // `ip` finds the names where the file is; it is the laboratory's own, not the machine's.
     let names = rig
@@ -91,6 +74,37 @@ pub(crate) fn each_uplink_has_a_table_of_its_own() -> Result<()> {
         .mounts()
         .run(|| Ok(fs::metadata(TABLE_NAMES).is_ok()))?;
     ensure!(!is_there, "{TABLE_NAMES} is still there");
+    Ok(())
+}
+
+/// The table of an uplink has its default, by the uplink's gateway, and its network, in a family.
+fn has_a_way_out(found: &Observed, uplink: Isp, table: TableId, family: Family) -> Result<()> {
+    let in_table = |r: &&Route| r.table == table && r.family() == family;
+    let inside: Vec<_> = found.routes.iter().filter(in_table).collect();
+    ensure!(inside.len() == 2, "{inside:?}");
+    let default = inside.iter().find(|r| r.destination.prefix_len() == 0);
+    let RouteVia::Nexthop(id) = default.context("no default")?.via else {
+        anyhow::bail!("the default is no nexthop object: {default:?}");
+    };
+    let NexthopKind::Single {
+        device, gateway, ..
+    } = &found.nexthops[&id].kind
+    else {
+        anyhow::bail!("no single nexthop: {:?}", found.nexthops[&id]);
+    };
+    ensure!(device.name == uplink.interface());
+    let wanted = match family {
+        Family::V4 => uplink.gateway(family).addr(),
+        Family::V6 => LINK_LOCAL_GATEWAY,
+    };
+    ensure!(*gateway == Some(wanted), "{gateway:?}");
+    let network = uplink.network(family);
+    let connected = inside.iter().find(|r| r.destination == network);
+    ensure!(
+        matches!(&connected.context("no network")?.via,
+            RouteVia::Device { device, gateway: None } if device.name == uplink.interface()),
+        "{connected:?}"
+    );
     Ok(())
 }
 

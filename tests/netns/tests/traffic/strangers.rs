@@ -233,7 +233,7 @@ fn neighbours(reserve: &Reserve, lan: &Device) -> Vec<Step> {
         route(reserve.tables - 1, ours),
         route(reserve.tables + Reserve::TABLES, ours),
         route(service.0, FOREIGN),
-        route(reserve.table_group(0).0, FOREIGN),
+        route(reserve.table_outlet(0).0, FOREIGN),
     ];
     for first in [reserve.rule_priority, reserve.rule_priority_last] {
         steps.extend([

@@ -146,7 +146,7 @@ impl Driver {
         for _ in 0..ROUNDS_MAX {
             self.carry_out_all()?;
             let snapshot = self.controller.snapshot();
-            if snapshot.settled && snapshot.uplinks.iter().all(|u| u.in_service) {
+            if snapshot.settled && snapshot.lines.iter().all(|l| l.in_service) {
                 return Ok(());
             }
             self.now = self.next_deadline()?;
@@ -185,6 +185,7 @@ impl Driver {
                     nft,
                     sysctls: sysctl_paths(config),
                     table_names: true,
+                    cgroups: Vec::new(),
                 };
                 let observed = self.kernel.observe(&look)?;
                 self.controller
@@ -193,6 +194,11 @@ impl Driver {
             Action::Apply(plan) => {
                 let outcomes = self.kernel.execute(&plan);
                 self.acknowledge(&plan, outcomes)?;
+            }
+            // There are no policies that could forbid a connection its uplink.
+            Action::ListConnections => {
+                self.controller
+                    .handle(Event::Connections(Vec::new()), self.now);
             }
             Action::Notify(_) => {}
         }

@@ -1,4 +1,4 @@
-use uplinkd_api::{ReserveStatus, ServingStatus};
+use uplinkd_api::{ReserveStatus, ServingStatus, TierStatus};
 use uplinkd_model::Reserve;
 
 use super::{super::words::WIDTH, *};
@@ -177,9 +177,138 @@ a-very-long-one IPv6  degraded    <1%      100%  12346 ms   >99%  462 d 23 h
 GROUP                 SERVED BY
 default IPv4          a-very-long-one (100%)
     all members are up
-everything-but-the..  a-very-long-one (100%)
+everything-bu.. IPv6  a-very-long-one (100%)
     all members are up
 ",
+    );
+}
+
+#[test]
+fn a_family_may_be_down_alone_and_one_that_is_absent_is_no_fault() {
+    let mut v6 = failing(uplink("isp1", Health::Down, 0.0));
+    v6.family = Family::V6;
+    v6.reason = "0 of 2 targets answer, 1 needed".to_owned();
+    v6.gateway = Some("fe80::1".parse().unwrap());
+    let mut absent = uplink("isp2", Health::Down, 0.0);
+    (absent.family, absent.absent) = (Family::V6, true);
+    let mut none = group("default", &[]);
+    (none.family, none.tier) = (Family::V6, None);
+    none.reason = "no uplink is usable".to_owned();
+    let status = Status {
+        uplinks: vec![
+            uplink("isp1", Health::Up, 0.5),
+            v6,
+            uplink("isp2", Health::Up, 0.5),
+            absent,
+        ],
+        groups: vec![group("default", &[("isp1", 0.5), ("isp2", 0.5)]), none],
+        ..status(State::Degraded, "isp1 is down for IPv6")
+    };
+    check(
+        &status,
+        "\
+The internet is up, but not fully, for 3 h 12 min now, through isp1 (50%) and
+isp2 (50%) with IPv4.
+isp1 is down for IPv6
+
+UPLINK                HEALTH    SHARE  MEASURED       RTT   LOSS  SINCE
+isp1 IPv4             up          50%         -   12.3 ms     0%  3 h 12 min
+    eth-isp1 via 192.0.2.1: 1 of 1 targets answer
+isp1 IPv6             down         0%         -         -   100%  3 h 12 min
+    eth-isp1 via fe80::1: 0 of 2 targets answer, 1 needed
+    icmp:1.1.1.1 fails (100% lost)
+isp2 IPv4             up          50%         -   12.3 ms     0%  3 h 12 min
+    eth-isp2 via 192.0.2.1: 1 of 1 targets answer
+
+GROUP                 SERVED BY
+default IPv4          isp1 (50%) + isp2 (50%)
+    all members are up
+default IPv6          nothing
+    no uplink is usable
+",
+    );
+}
+
+#[test]
+fn a_group_says_which_tier_serves_and_what_it_waits_for() {
+    let tier = |rank: usize, uplinks: &[&str]| TierStatus {
+        group: Some("calls".to_owned()),
+        rank,
+        uplinks: uplinks.iter().map(|u| (*u).to_owned()).collect(),
+    };
+    let mut calls = group("calls", &[("isp2", 1.0)]);
+    calls.tiers = vec![tier(1, &["isp1", "isp3"]), tier(2, &["isp2"])];
+    calls.tier = Some(2);
+    calls.reason = "tier 1 waits for its time".to_owned();
+    calls.waiting = Some(WaitingStatus {
+        tier: 1,
+        until: Some(NOW + 42.0),
+    });
+    let mut by_hand = calls.clone();
+    by_hand.name = "by-hand".to_owned();
+    by_hand.reason = String::new();
+    by_hand.waiting = Some(WaitingStatus {
+        tier: 1,
+        until: None,
+    });
+    let status = Status {
+        uplinks: vec![uplink("isp2", Health::Up, 1.0)],
+        groups: vec![calls, by_hand],
+        ..status(State::Up, "fine")
+    };
+    check(
+        &status,
+        "\
+The internet is up, for 3 h 12 min now.
+fine
+
+UPLINK                HEALTH    SHARE  MEASURED       RTT   LOSS  SINCE
+isp2                  up         100%         -   12.3 ms     0%  3 h 12 min
+    eth-isp2 via 192.0.2.1: 1 of 1 targets answer
+
+GROUP                 SERVED BY
+calls                 isp2 (100%), tier 2 of 2
+    tier 1 waits for its time
+    tier 1 (isp1, isp3) could serve again, and does so in 42 s: `uplinkctl
+    failback calls`
+by-hand               isp2 (100%), tier 2 of 2
+    tier 1 (isp1, isp3) could serve again, and waits for the word: `uplinkctl
+    failback by-hand`
+",
+    );
+}
+
+#[test]
+fn an_uplink_that_a_policy_names_is_listed_where_it_does_not_serve() {
+    let mut fine = group("isp1", &[("isp1", 1.0)]);
+    fine.group = None;
+    let mut failed = group("isp2-or-block", &[]);
+    (failed.group, failed.tier) = (None, None);
+    failed.reason = "nobody in it is up: its traffic is refused".to_owned();
+    let mut six = group("default", &[("isp1", 1.0)]);
+    six.family = Family::V6;
+    let mut v6 = uplink("isp1", Health::Up, 1.0);
+    v6.family = Family::V6;
+    let status = Status {
+        uplinks: vec![uplink("isp1", Health::Up, 1.0), v6],
+        groups: vec![group("default", &[("isp1", 1.0)]), six, fine, failed],
+        ..status(State::Up, "fine")
+    };
+    let text = anstream::adapter::strip_str(&text(&status)).to_string();
+    assert!(text.contains("now, through isp1 (100%).\n"), "{text}");
+    let groups = text.split_once("GROUP ").map(|(_, groups)| groups);
+    assert_eq!(
+        groups,
+        Some(
+            "                SERVED BY
+default IPv4          isp1 (100%)
+    all members are up
+default IPv6          isp1 (100%)
+    all members are up
+isp2-or-block IPv4    nothing
+    nobody in it is up: its traffic is refused
+"
+        )
     );
 }
 
@@ -228,6 +357,7 @@ fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
         health,
         reason: "1 of 1 targets answer".to_owned(),
         since: NOW - 11_520.0,
+        absent: false,
         in_service: health != Health::Down,
         weight: 1,
         share,
@@ -266,6 +396,16 @@ fn group(name: &str, serving: &[(&str, f64)]) -> GroupStatus {
     GroupStatus {
         name: name.to_owned(),
         family: Family::V4,
+        group: Some(name.to_owned()),
+        code: 0,
+        table: 15192,
+        tiers: vec![TierStatus {
+            group: Some(name.to_owned()),
+            rank: 1,
+            uplinks: serving.iter().map(|(u, _)| (*u).to_owned()).collect(),
+        }],
+        tier: Some(1),
+        waiting: None,
         serving: serving
             .iter()
             .map(|(uplink, share)| ServingStatus {

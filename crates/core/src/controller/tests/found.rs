@@ -2,6 +2,8 @@
 
 use uplinkd_model::{NexthopId, Proto};
 
+use uplinkd_model::{OutletKind, Slot};
+
 use super::*;
 
 /// All intentions that are waiting.
@@ -29,7 +31,7 @@ fn refused() -> Outcome {
 fn watching_links(service: &[&str]) -> Controller {
     let mut config = config();
     for uplink in &mut config.uplinks {
-        uplink.probe.targets.clear();
+        uplink.ipv4.as_mut().unwrap().probe.targets.clear();
     }
     let mut controller = Controller::new(config, Vec::new(), at(0));
     controller.handle(Event::Observed(Box::new(settled(service))), at(0));
@@ -109,7 +111,7 @@ fn what_comes_in_after_the_link_is_back_is_not_released() {
     controller.handle(Event::Observed(Box::new(settled(&["isp2"]))), at(1004));
     let all = plans(&mut controller, at(1004), &[]);
     let all: Vec<_> = all.iter().flat_map(lines).collect();
-    assert_eq!(all, ["conntrack -D -m 0x1000000/0x1f000000"]);
+    assert_eq!(all, ["conntrack -D -f ipv4 -m 0x1000000/0xf000000"]);
 }
 
 /// The kernel removes nexthops at carrier loss without telling: news of a link that seems unchanged
@@ -173,7 +175,60 @@ fn with_the_first_to_serve_the_connections_of_all_others_are_released() {
     let last = all.last().map(String::as_str);
     assert_eq!(
         last,
-        Some("conntrack -D -m 0x1000000/0x1f000000"),
+        Some("conntrack -D -f ipv4 -m 0x1000000/0xf000000"),
         "{all:?}"
     );
+}
+
+#[test]
+fn connections_of_an_uplink_that_the_file_lost_while_nobody_ran_are_released() {
+    let mut observed = settled(&["isp1", "isp2"]);
+    let reserve = config().reserve;
+    let gone = Slot(3);
+    observed.rules.push(Rule {
+        mark: Some(reserve.mark_out(gone)),
+        ..Rule::lookup(FAMILY, 2030, reserve.table_service(gone), reserve.proto)
+    });
+    let mut controller = Controller::new(config(), Vec::new(), at(0));
+    controller.handle(Event::Observed(Box::new(observed)), at(0));
+    let plan = plans(&mut controller, at(0), &[]).remove(0);
+    let release = Step::FlushConnections {
+        mark: reserve.mark_all(gone),
+        family: Some(FAMILY),
+    };
+    assert!(plan.steps.iter().any(|s| s.step == release), "{plan}");
+}
+
+#[test]
+fn a_line_that_serves_again_keeps_who_began_over_the_last_resort() {
+    let mut config = config();
+    for outlet in &mut config.outlets {
+        if let OutletKind::Uplinks(outflow) = &mut outlet.kind {
+            outflow.tiers[0].members.truncate(1);
+        }
+    }
+    // isp1 alone serves the default group; isp2 serves nobody but is in service.
+    let observed = settled_with(&config, &machine(), &["isp2"]);
+    let mut controller = running_with(&config, &observed, &["isp2"]);
+    controller.handle(Event::Observed(Box::new(observed.clone())), at(1000));
+    plans(&mut controller, at(1000), &["isp2"]);
+    let mut seen = Vec::new();
+    for ms in (1000..3000).step_by(50) {
+        controller.handle(Event::Tick, at(ms));
+        for plan in plans(&mut controller, at(ms), &["isp1", "isp2"]) {
+            seen.extend(plan.steps.iter().map(|s| s.step.clone()));
+            let outcomes = vec![Outcome::Done; plan.steps.len()];
+            controller.handle(Event::Outcomes(outcomes), at(ms));
+            let now = obeyed(&controller, &observed);
+            controller.handle(Event::Observed(Box::new(now)), at(ms));
+        }
+    }
+    assert_eq!(serving(&controller, FAMILY), ["isp1", "isp2"]);
+    // Nobody is taken from a line that serves by now.
+    let mark = config.reserve.mark_out(Slot(1));
+    let harmful = Step::MoveConnections {
+        mark,
+        family: FAMILY,
+    };
+    assert!(!seen.contains(&harmful), "{seen:?}");
 }

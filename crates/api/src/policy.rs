@@ -1,0 +1,27 @@
+//! The policies that are in force, in the order in which they are asked.
+
+use serde::{Deserialize, Serialize};
+
+/// All policies. The first that matches a new connection decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policies {
+    /// In the order of the file.
+    pub policies: Vec<PolicyStatus>,
+}
+
+/// One policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Its name.
+    pub name: String,
+    /// What must hold, all of it, as people read it; empty: it takes everything.
+    pub clauses: Vec<String>,
+    /// Where it leads: a group, an uplink, `block`, `main`, with what comes after it.
+    pub outlet: String,
+    /// Existing connections that it forbids their uplink are released on reload.
+    pub moves_flows: bool,
+    /// Its schedule holds at this minute; always true without a schedule.
+    pub active: bool,
+    /// It can never be reached: these policies before it take everything that it would.
+    pub hidden_by: Vec<String>,
+}

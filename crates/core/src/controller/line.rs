@@ -1,0 +1,293 @@
+//! Lines: what is known of each family of each uplink, and its settled health.
+
+use std::net::IpAddr;
+
+use uplinkd_model::{Access, Config, Family, Health, Mark, Reason, Target, Uplink, notice::Notice};
+
+use super::Controller;
+use super::serve::News;
+use crate::{
+    Time,
+    facts::{Known, LinkState, link_state},
+    families::FAMILIES,
+    health::judge,
+    probe::{TargetKey, TargetState},
+};
+
+/// One family of one uplink.
+#[derive(Clone, Debug)]
+pub(super) struct LineState {
+    /// The uplink's index in the configuration.
+    pub(super) uplink: usize,
+    pub(super) family: Family,
+    pub(super) health: Health,
+    pub(super) reason: Reason,
+    pub(super) since: Time,
+    pub(super) link: LinkState,
+    pub(super) known: Known,
+    pub(super) targets: Vec<TargetState>,
+    /// Serves while its health is unknown, because the kernel has it in service or nobody.
+    pub(super) serves_unknown: bool,
+    /// Connections that must leave connection tracking once somebody else serves.
+    pub(super) flush: Option<Mark>,
+}
+
+impl LineState {
+    fn new(uplink: usize, family: Family, access: &Access, now: Time) -> Self {
+        Self {
+            uplink,
+            family,
+            health: Health::Unknown,
+            reason: Reason::JustStarted,
+            since: now,
+            link: LinkState::Unusable(Reason::JustStarted),
+            known: Known::default(),
+            targets: vec![TargetState::default(); access.probe.targets.len()],
+            serves_unknown: false,
+            flush: None,
+        }
+    }
+
+    /// The lines of a configuration, of which nothing is known.
+    pub(super) fn all(config: &Config, now: Time) -> Vec<Self> {
+        let uplinks = config.uplinks.iter().enumerate();
+        let lines = uplinks.flat_map(|(index, uplink)| {
+            let access = FAMILIES.map(|f| uplink.access(f).map(|a| (f, a)));
+            let access = access.into_iter().flatten();
+            access.map(move |(family, access)| Self::new(index, family, access, now))
+        });
+        lines.collect()
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.link == LinkState::Absent
+    }
+
+    fn is_first_look(&self) -> bool {
+        self.health == Health::Unknown && self.reason == Reason::JustStarted
+    }
+}
+
+impl Controller {
+    /// The uplink of a line.
+    pub(super) fn uplink_of(&self, line: usize) -> &Uplink {
+        &self.config.uplinks[self.lines[line].uplink]
+    }
+
+    /// How its family leaves by it.
+    pub(super) fn access_of(&self, line: usize) -> &Access {
+        access(&self.config, &self.lines[line])
+    }
+
+    /// The address of a target, where it has one at the moment.
+    pub(super) fn address_of(&self, key: TargetKey) -> Option<IpAddr> {
+        match self.access_of(key.line).probe.targets[key.target] {
+            Target::Gateway => self.lines[key.line].link.usable()?.gateway,
+            Target::Icmp(address) => Some(address),
+        }
+    }
+
+    /// An interface changed: what its carrier says counts at once, the rest is looked up.
+    pub(super) fn take_link(
+        &mut self,
+        name: &str,
+        (admin_up, carrier, gone): (bool, bool, bool),
+        now: Time,
+    ) {
+        let is_uplinks = self.config.uplinks.iter().any(|u| u.interface == name);
+        let Some(observed) = self.observed.as_mut() else {
+            return;
+        };
+        let Some(index) = observed
+            .links
+            .iter()
+            .find(|(_, l)| l.device.name == name)
+            .map(|(i, _)| *i)
+        else {
+            if is_uplinks {
+                self.look_now(now, false);
+            }
+            return;
+        };
+        if gone {
+            observed.links.remove(&index);
+        } else if let Some(link) = observed.links.get_mut(&index) {
+            if (link.admin_up, link.carrier) == (admin_up, carrier) {
+                // It may have changed twice while nobody told us, and the kernel has then removed
+                // its nexthops, of which it never tells.
+                if is_uplinks {
+                    self.look_soon(now, false);
+                }
+                return;
+            }
+            (link.admin_up, link.carrier) = (admin_up, carrier);
+        }
+        if is_uplinks {
+            let what = match (gone, carrier && admin_up) {
+                (true, _) => "is gone",
+                (false, true) => "has a carrier",
+                (false, false) => "lost its carrier or was switched off",
+            };
+            self.settle.because(|| format!("interface {name} {what}"));
+            self.take_facts(now);
+            self.look_now(now, false);
+        }
+    }
+
+    /// Judges every line's link again from what was last observed.
+    pub(super) fn take_facts(&mut self, now: Time) {
+        let Some(observed) = self.observed.take() else {
+            return;
+        };
+        for index in 0..self.lines.len() {
+            let (uplink, family) = (self.uplink_of(index), self.lines[index].family);
+            let known = |family| self.known_of(self.lines[index].uplink, family);
+            let link = link_state(uplink, family, &observed, &self.config.reserve, known);
+            let interface = observed.link(&uplink.interface);
+            let has_address = interface.is_some_and(|l| l.addresses_of(family).next().is_some());
+            self.lines[index].known.was_seen |= has_address;
+            if link != self.lines[index].link {
+                self.link_changed(index, link);
+            }
+        }
+        self.observed = Some(observed);
+        let mut news = News::default();
+        for index in 0..self.lines.len() {
+            let new = self.judge_line(index, now);
+            let news = news.of_mut(self.lines[index].family);
+            *news = news.take().or(new);
+        }
+        self.reselect(news, now);
+    }
+
+    fn known_of(&self, uplink: usize, family: Family) -> Known {
+        let mut lines = self.lines.iter();
+        let line = lines.find(|l| l.uplink == uplink && l.family == family);
+        line.map(|l| l.known).unwrap_or_default()
+    }
+
+    fn link_changed(&mut self, index: usize, link: LinkState) {
+        let slot = self.uplink_of(index).slot;
+        let name = self.uplink_of(index).name.clone();
+        let (mark_all, mark_out) = (
+            self.config.reserve.mark_all(slot),
+            self.config.reserve.mark_out(slot),
+        );
+        let line = &mut self.lines[index];
+        let family = line.family;
+        let was_usable = line.link.usable().is_some();
+        let is_first_look = line.is_first_look();
+        if line.is_absent() {
+            // It came later than we did. The first of its family serves at once.
+            line.serves_unknown = self.service.of(family).uplinks.is_empty();
+        }
+        line.link = link;
+        let Some(usable) = line.link.usable() else {
+            if was_usable {
+                // The address may be gone for good, so inbound connections go as well.
+                line.flush = Some(mark_all);
+                line.targets
+                    .iter_mut()
+                    .for_each(|t| *t = TargetState::distrusted());
+            }
+            let is_missed = !line.is_absent();
+            if !is_missed {
+                (line.health, line.reason) = (Health::Unknown, Reason::JustStarted);
+            }
+            for target in 0..line.targets.len() {
+                self.schedule.stop(TargetKey {
+                    line: index,
+                    target,
+                });
+            }
+            if is_missed {
+                self.settle
+                    .because(|| format!("uplink {name} is not usable ({family})"));
+            }
+            return;
+        };
+        if !was_usable {
+            // What comes in from now on is answered, even where the release is still owed.
+            line.flush = line.flush.map(|_| mark_out);
+        }
+        if !was_usable && !is_first_look {
+            line.targets
+                .iter_mut()
+                .for_each(|t| *t = TargetState::distrusted());
+        }
+        self.settle
+            .because(|| format!("the link of uplink {name} changed ({family})"));
+        if usable.gateway != line.known.gateway || is_first_look {
+            line.known.gateway = usable.gateway;
+            let gateway = usable
+                .gateway
+                .map_or_else(|| "none (point to point)".to_owned(), |g| g.to_string());
+            let targets = &access(&self.config, line).probe.targets;
+            for (target, asked) in targets.iter().enumerate() {
+                if *asked == Target::Gateway {
+                    line.targets[target] = TargetState::default();
+                    self.schedule.stop(TargetKey {
+                        line: index,
+                        target,
+                    });
+                }
+            }
+            self.notify(Notice::GatewayChanged {
+                uplink: name,
+                family,
+                gateway,
+            });
+        }
+    }
+
+    pub(super) fn rejudge(&mut self, index: usize, now: Time) {
+        let mut news = News::default();
+        *news.of_mut(self.lines[index].family) = self.judge_line(index, now);
+        self.reselect(news, now);
+    }
+
+    /// Settles the health of one line from its link and its targets. Says what is new, if anything.
+    fn judge_line(&mut self, index: usize, now: Time) -> Option<String> {
+        let state = &self.lines[index];
+        let (health, reason) = match &state.link {
+            LinkState::Absent | LinkState::Unusable(Reason::JustStarted) => return None,
+            LinkState::Unusable(reason) => (Health::Down, reason.clone()),
+            LinkState::Usable(_) => {
+                let spec = &self.access_of(index).probe;
+                let keys = (0..spec.targets.len()).map(|target| TargetKey {
+                    line: index,
+                    target,
+                });
+                let targets: Vec<_> = keys
+                    .filter(|key| self.address_of(*key).is_some())
+                    .map(|key| (spec.targets[key.target], &state.targets[key.target]))
+                    .collect();
+                judge(spec, &targets, state.health)
+            }
+        };
+        let name = self.uplink_of(index).name.clone();
+        let state = &mut self.lines[index];
+        let family = state.family;
+        let from = std::mem::replace(&mut state.health, health);
+        state.reason = reason.clone();
+        if from == health {
+            return None;
+        }
+        state.since = now;
+        let news = format!("uplink {name} ({family}) is {health}: {reason}");
+        self.notify(Notice::Health {
+            uplink: name,
+            family,
+            from,
+            to: health,
+            reason,
+        });
+        Some(news)
+    }
+}
+
+pub(super) fn access<'a>(config: &'a Config, line: &LineState) -> &'a Access {
+    config.uplinks[line.uplink]
+        .access(line.family)
+        .expect("a line is made only of a family that its uplink has")
+}

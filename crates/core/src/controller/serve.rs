@@ -1,0 +1,350 @@
+//! Who serves: deciding it again, and acting at once where somebody leaves.
+
+use std::collections::BTreeSet;
+
+use uplinkd_model::{
+    Family, Health, Plan, Step, Uplink, UplinkName,
+    notice::{Notice, Share},
+    policy::{FailbackFlows, FailbackWhen, Outflow},
+};
+
+use super::{Controller, LineState};
+use crate::{
+    Time,
+    facts::LinkState,
+    families::{FAMILIES, PerFamily},
+    select::{Candidate, Service, Serving, service},
+};
+
+/// What is owed to connections on the worse tiers of an outlet, once the better one's route is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwedMove {
+    pub(super) outlet: u16,
+    pub(super) family: Family,
+    pub(super) step: Step,
+    pub(super) reason: String,
+}
+
+/// What is new of the lines of each family, in words.
+pub(super) type News = PerFamily<Option<String>>;
+
+/// Who serves an outlet, as people are told.
+type Picture = Vec<PerFamily<Vec<Share>>>;
+
+impl Controller {
+    /// The lines of a family that may serve, with what decides about it.
+    pub(crate) fn candidates(
+        &self,
+        family: Family,
+    ) -> impl Iterator<Item = (&UplinkName, Candidate)> + Clone {
+        let is_live = |line: &LineState| match line.health {
+            Health::Up | Health::Degraded => true,
+            Health::Unknown => line.serves_unknown,
+            Health::Down => false,
+        };
+        let lines = self.lines.iter().enumerate();
+        let lines = lines.filter(move |(_, l)| l.family == family && !l.is_absent());
+        let live = lines
+            .clone()
+            .filter(move |(_, line)| is_live(line) && line.link.usable().is_some());
+        // Where everybody who would stay misses answers too, the targets may be at fault and not the
+        // lines: then nobody is taken out before an answer, or its lasting absence, tells.
+        let somebody_is_sound = live.clone().any(|(index, _)| self.answers_now(index));
+        let holds = live.count() > 0 && !somebody_is_sound;
+        lines.map(move |(index, line)| {
+            let name = &self.uplink_of(index).name;
+            let is_held = holds && self.service.of(family).uplinks.contains(name);
+            let live = is_live(line) || is_held;
+            let usable = line.link.usable().is_some();
+            (name, Candidate { live, usable })
+        })
+    }
+
+    /// Whether enough deciding targets of a line answered when last asked, or were not asked yet.
+    fn answers_now(&self, index: usize) -> bool {
+        let spec = &self.access_of(index).probe;
+        let deciding: Vec<_> = (0..spec.targets.len())
+            .filter(|n| spec.decides(spec.targets[*n]))
+            .map(|n| &self.lines[index].targets[n])
+            .collect();
+        let answering = deciding.iter().filter(|t| !t.missed_last()).count();
+        answering >= spec.quorum.min(deciding.len())
+    }
+
+    /// Whether the link of an uplink's family could carry something.
+    pub(crate) fn is_usable(&self, family: Family, name: &UplinkName) -> bool {
+        let lines = self.lines.iter().enumerate();
+        let mut own = lines.filter(|(n, l)| l.family == family && &self.uplink_of(*n).name == name);
+        own.any(|(_, l)| l.link.usable().is_some())
+    }
+
+    /// When an outlet may return to a better tier.
+    pub(super) fn failback_deadline(&self) -> Option<Time> {
+        let outlets = self.config.outlets.iter().zip(&self.serving);
+        let outflows = outlets.filter_map(|(o, s)| Some((o.outflow()?, s)));
+        let deadlines = outflows.flat_map(|(outflow, serving)| {
+            FAMILIES.map(|family| serving.of(family).next_deadline(outflow))
+        });
+        deadlines.flatten().min()
+    }
+
+    /// Decides who serves; where somebody leaves while somebody stays, acts at once. `news` is what
+    /// made it worth deciding again.
+    pub(super) fn reselect(&mut self, news: News, now: Time) {
+        self.reselect_and(news, None, now);
+    }
+
+    /// Somebody wants the outlets of this name, or of this group, to return to their best tier.
+    pub(super) fn fail_back(&mut self, name: &str, now: Time) {
+        self.reselect_and(News::default(), Some(name), now);
+    }
+
+    fn reselect_and(&mut self, news: News, told: Option<&str>, now: Time) {
+        if self.observed.is_none() {
+            return;
+        }
+        let after = PerFamily::from_fn(|family| {
+            if self.candidates(family).next().is_none() {
+                return Service::default();
+            }
+            service(self.candidates(family), &self.service.of(family).uplinks)
+        });
+        let is_due = self.failback_deadline().is_some_and(|at| at <= now);
+        let must_choose = std::mem::take(&mut self.must_choose);
+        if after == self.service && !is_due && !must_choose && told.is_none() {
+            self.owe_resort();
+            return;
+        }
+        let before = std::mem::replace(&mut self.service, after);
+        let any = news.v4.as_ref().or(news.v6.as_ref()).cloned();
+        let any = any
+            .or_else(|| self.settle.cause.clone())
+            .unwrap_or_else(|| "the configuration changed".to_owned());
+        let reason =
+            PerFamily::from_fn(|family| news.of(family).clone().unwrap_or_else(|| any.clone()));
+        let changed = before != self.service;
+        if changed {
+            self.settle.because(|| any);
+            // First of all: whoever waits for a way out waits for this.
+            self.release_leavers(&before);
+        }
+        let pictured = self.picture(&before);
+        let returned = self.choose_tiers(told, &reason, now);
+        self.owe_resort();
+        self.tell_selection(&pictured, &returned, &reason);
+        for family in FAMILIES {
+            let service = self.service.of(family);
+            if service.last_resort && !before.of(family).last_resort {
+                let kept = service.uplinks.iter().cloned().collect();
+                self.notify(Notice::LastResort { family, kept });
+            }
+        }
+        if changed || !returned.is_empty() {
+            self.look_now(now, false);
+        }
+    }
+
+    /// Who serves each outlet, going by these uplinks in service.
+    fn picture(&self, service: &PerFamily<Service>) -> Picture {
+        let outlets = self.config.outlets.iter().zip(&self.serving);
+        let of = |outflow: &Outflow, serving: &Serving, family| {
+            self.shares_of(outflow, serving, service.of(family), family)
+        };
+        outlets
+            .map(|(outlet, serving)| {
+                PerFamily::from_fn(|family| {
+                    let outflow = outlet.outflow();
+                    outflow.map_or_else(Vec::new, |o| of(o, serving.of(family), family))
+                })
+            })
+            .collect()
+    }
+
+    /// Decides for each outlet which tier serves. Returns those that went back to a better one, by
+    /// index, with the reason.
+    fn choose_tiers(
+        &mut self,
+        told: Option<&str>,
+        reason: &PerFamily<String>,
+        now: Time,
+    ) -> Vec<(usize, Family, String)> {
+        let mut returned = Vec::new();
+        for index in 0..self.config.outlets.len() {
+            let outlet = &self.config.outlets[index];
+            let Some(outflow) = outlet.outflow() else {
+                continue;
+            };
+            let is_named =
+                |name: &str| outlet.name == name || outflow.group.as_deref() == Some(name);
+            let is_told = told.is_some_and(is_named);
+            for family in FAMILIES {
+                let serving = self.serving[index].of_mut(family);
+                let before = serving.tier;
+                let left = serving.decide(outflow, self.service.of(family), now, is_told);
+                if serving.tier == before {
+                    continue;
+                }
+                let code = outlet.code;
+                self.moves
+                    .retain(|m| (m.outlet, m.family) != (code, family));
+                if left.is_some() {
+                    let better = serving.tier.unwrap_or_default();
+                    let why = match outflow.failback.when {
+                        _ if is_told => "somebody said so".to_owned(),
+                        FailbackWhen::After(time) => format!("it was live for {time:?}"),
+                        // By hand without a word: the first choice after a boot gets better.
+                        FailbackWhen::AtOnce | FailbackWhen::ByHand => reason.of(family).clone(),
+                    };
+                    let reason = format!("back to tier {}: {why}", better + 1);
+                    self.settle.because(|| format!("{}: {reason}", outlet.name));
+                    self.moves
+                        .extend(owed_moves(&self.config, index, family, better));
+                    returned.push((index, family, reason));
+                }
+            }
+        }
+        returned
+    }
+
+    fn tell_selection(
+        &mut self,
+        before: &Picture,
+        returned: &[(usize, Family, String)],
+        reason: &PerFamily<String>,
+    ) {
+        let after = self.picture(&self.service);
+        for (index, (was, is)) in before.iter().zip(after).enumerate() {
+            for family in FAMILIES {
+                let (was, is) = (was.of(family), is.of(family));
+                if was == is {
+                    continue;
+                }
+                let own = returned
+                    .iter()
+                    .find(|(n, f, _)| (*n, *f) == (index, family));
+                self.actions
+                    .push_back(crate::Action::Notify(Notice::Selection {
+                        group: self.config.outlets[index].name.clone(),
+                        family,
+                        before: was.clone(),
+                        after: is.clone(),
+                        reason: own
+                            .map_or(reason.of(family), |(_, _, reason)| reason)
+                            .clone(),
+                    }));
+            }
+        }
+    }
+
+    /// Notes whose connections have to go, and takes leavers out at once where another one stays.
+    fn release_leavers(&mut self, before: &PerFamily<Service>) {
+        let reserve = &self.config.reserve;
+        let in_kernel = |family, uplink: &Uplink| {
+            let id = reserve.nexthop_service(family, uplink.slot);
+            self.observed.as_ref().and_then(|o| o.nexthops.get(&id))
+        };
+        let (mut deletes, mut flushes) = (Vec::new(), Vec::new());
+        for family in FAMILIES {
+            let (before, after) = (&before.of(family).uplinks, &self.service.of(family).uplinks);
+            let somebody_stays = self.config.uplinks.iter().any(|uplink| {
+                let serves_on = before.contains(&uplink.name) && after.contains(&uplink.name);
+                serves_on && in_kernel(family, uplink).is_some()
+            });
+            for line in self.lines.iter_mut().filter(|l| l.family == family) {
+                let uplink = &self.config.uplinks[line.uplink];
+                if after.contains(&uplink.name) {
+                    line.flush = None;
+                } else if before.contains(&uplink.name) {
+                    let mark = *line.flush.get_or_insert(reserve.mark_out(uplink.slot));
+                    if !somebody_stays {
+                        continue;
+                    }
+                    let reason = leaving(uplink, line);
+                    // A stranger's object under an id of ours stays.
+                    let is_foreign = in_kernel(family, uplink)
+                        .is_some_and(|n| !self.claims.iter().any(|c| c.owns_nexthop(n)));
+                    if !is_foreign {
+                        let id = reserve.nexthop_service(family, uplink.slot);
+                        deletes.push((Step::DeleteNexthop(id), reason.clone()));
+                    }
+                    let family = Some(family);
+                    flushes.push((Step::FlushConnections { mark, family }, reason));
+                } else if !somebody_stays {
+                    // There may have been a moment in which nobody served, since all were lost or we
+                    // were dead. The last resort or `main` then led new connections out by any uplink.
+                    line.flush.get_or_insert(reserve.mark_out(uplink.slot));
+                }
+            }
+        }
+        if !deletes.is_empty() {
+            let mut plan = Plan::default();
+            for (step, reason) in deletes.into_iter().chain(flushes) {
+                plan.push(step, reason);
+            }
+            self.apply_urgent(plan);
+        }
+    }
+}
+
+fn leaving(uplink: &Uplink, line: &LineState) -> String {
+    let (name, family) = (&uplink.name, line.family);
+    match line.link {
+        LinkState::Absent => format!("uplink {name} has no {family} any more"),
+        LinkState::Usable(_) | LinkState::Unusable(_) => {
+            format!(
+                "uplink {name} ({family}) is {}: {}",
+                line.health, line.reason
+            )
+        }
+    }
+}
+
+/// What becomes of connections on the tiers behind the one that serves again.
+fn owed_moves(
+    config: &uplinkd_model::Config,
+    index: usize,
+    family: Family,
+    better: usize,
+) -> Vec<OwedMove> {
+    let outlet = &config.outlets[index];
+    let Some(outflow) = outlet.outflow() else {
+        return Vec::new();
+    };
+    let slots = |tiers: &[uplinkd_model::policy::OutletTier]| -> BTreeSet<_> {
+        let members = tiers.iter().flat_map(|t| &t.members);
+        let slots = members.filter_map(|m| Some(config.uplink(&m.uplink)?.slot));
+        slots.collect()
+    };
+    let serving = slots(&outflow.tiers[..=better]);
+    let worse: Vec<_> = slots(&outflow.tiers[better + 1..])
+        .difference(&serving)
+        .copied()
+        .collect();
+    let owed = |step, reason: &str| OwedMove {
+        outlet: outlet.code,
+        family,
+        step,
+        reason: format!("{} is back on a better tier; {reason}", outlet.name),
+    };
+    let forget = outflow.sticky.map(|_| {
+        let step = Step::ForgetSticky {
+            table: config.reserve.nft_table.clone(),
+            outlet: outlet.code,
+            slots: worse.iter().map(|s| s.0).collect(),
+        };
+        owed(step, "new connections move")
+    });
+    let release = worse.iter().map(|slot| {
+        let step = Step::MoveConnections {
+            mark: config.reserve.mark_outlet_by(outlet.code, *slot),
+            family,
+        };
+        owed(step, "connections on worse ones move")
+    });
+    match outflow.failback.flows {
+        _ if worse.is_empty() => Vec::new(),
+        FailbackFlows::Keep => Vec::new(),
+        FailbackFlows::Drain => forget.into_iter().collect(),
+        FailbackFlows::Move => forget.into_iter().chain(release).collect(),
+    }
+}

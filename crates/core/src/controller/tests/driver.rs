@@ -1,0 +1,174 @@
+//! A controller with a small machine that does what it is told, at once.
+
+use uplinkd_model::{Connection, kernel_state::Link};
+
+use super::*;
+
+pub(super) struct Driver {
+    pub(super) controller: Controller,
+    pub(super) machine: Observed,
+    /// Uplinks whose targets answer, by family.
+    pub(super) answering: PerFamily<Vec<&'static str>>,
+    /// What connection tracking has.
+    pub(super) connections: Vec<Connection>,
+    pub(super) now: u64,
+    /// The plans so far, as lines.
+    pub(super) plans: Vec<Vec<String>>,
+    pub(super) notices: Vec<Notice>,
+}
+
+impl Driver {
+    /// Starts on this machine, with these uplinks answering in both families, and lets it settle.
+    pub(super) fn new(config: Config, machine: Observed, answering: &[&'static str]) -> Self {
+        let mut driver = Self {
+            controller: Controller::new(config, Vec::new(), at(0)),
+            machine,
+            answering: PerFamily::from_fn(|_| answering.to_vec()),
+            connections: Vec::new(),
+            now: 0,
+            plans: Vec::new(),
+            notices: Vec::new(),
+        };
+        driver.run(1000);
+        driver.forget();
+        driver
+    }
+
+    /// Another run of the daemon on the same machine.
+    pub(super) fn restart(&mut self) {
+        let config = self.controller.config.clone();
+        self.controller = Controller::new(config, Vec::new(), at(self.now));
+    }
+
+    /// Forgets what was done and told so far.
+    pub(super) fn forget(&mut self) {
+        self.plans.clear();
+        self.notices.clear();
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.controller.handle(event, at(self.now));
+        self.carry_out();
+    }
+
+    /// Lets so many milliseconds pass.
+    pub(super) fn run(&mut self, ms: u64) {
+        self.carry_out();
+        for _ in 0..ms / 50 {
+            self.now += 50;
+            self.tell(Event::Tick);
+        }
+    }
+
+    pub(super) fn carrier(&mut self, name: &str, carrier: bool) {
+        for link in self.machine.links.values_mut() {
+            if link.device.name == name {
+                link.carrier = carrier;
+            }
+        }
+        self.tell(Event::LinkChanged {
+            name: name.to_owned(),
+            admin_up: true,
+            carrier,
+            gone: false,
+        });
+    }
+
+    pub(super) fn link(&mut self, index: u32) -> &mut Link {
+        self.machine.links.get_mut(&index).unwrap()
+    }
+
+    /// Makes these uplinks answer in a family, and no others, and waits until that is settled.
+    pub(super) fn answering(&mut self, family: Family, uplinks: &[&'static str]) {
+        *self.answering.of_mut(family) = uplinks.to_vec();
+        self.run(1000);
+    }
+
+    /// All steps so far.
+    pub(super) fn steps(&self) -> Vec<&str> {
+        self.plans.iter().flatten().map(String::as_str).collect()
+    }
+
+    /// Who serves an outlet, with weights.
+    pub(super) fn serving(&self, outlet: &str, family: Family) -> Vec<String> {
+        let snapshot = self.controller.snapshot();
+        let mut outlets = snapshot.outlets.iter();
+        let own = outlets.find(|o| o.name == outlet && o.family == family);
+        let shares = own.map(|o| o.serving.clone()).unwrap_or_default();
+        shares.iter().map(|s| s.uplink.to_string()).collect()
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.controller.next_action() {
+            let event = match action {
+                Action::Apply(plan) => {
+                    self.plans.push(lines(&plan));
+                    for planned in &plan.steps {
+                        obey(&mut self.machine, &planned.step);
+                    }
+                    Event::Outcomes(vec![Outcome::Done; plan.steps.len()])
+                }
+                Action::Observe { .. } => Event::Observed(Box::new(self.machine.clone())),
+                Action::ListConnections => Event::Connections(self.connections.clone()),
+                Action::Probe(probe) => {
+                    let answering = self.answering.of(Family::of(probe.target));
+                    if !answering.contains(&probe.uplink.as_str()) {
+                        continue;
+                    }
+                    Event::Reply {
+                        probe: probe.id,
+                        rtt: Duration::from_millis(1),
+                    }
+                }
+                Action::Notify(notice) => {
+                    self.notices.push(notice);
+                    continue;
+                }
+            };
+            self.controller.handle(event, at(self.now));
+        }
+    }
+}
+
+fn obey(machine: &mut Observed, step: &Step) {
+    match step {
+        Step::SetSysctl { path, value } => {
+            machine.sysctls.insert(path.clone(), value.clone());
+        }
+        Step::AddNexthop(nexthop) | Step::ReplaceNexthop(nexthop) => {
+            machine.nexthops.insert(nexthop.id, nexthop.clone());
+        }
+        Step::DeleteNexthop(id) => delete_nexthop(machine, *id),
+        Step::AddRoute(route) | Step::ReplaceRoute(route) => {
+            machine.routes.retain(|r| r.key() != route.key());
+            machine.routes.insert(route.clone());
+        }
+        Step::DeleteRoute(route) => {
+            machine.routes.remove(route);
+        }
+        Step::AddRule(rule) => machine.rules.push(rule.clone()),
+        Step::DeleteRule(rule) => machine.rules.retain(|r| r != rule),
+        Step::SetNft(table) => machine.nft = Some(NftState::Holds(table.fingerprint())),
+        Step::DeleteNft { .. } => machine.nft = Some(NftState::Absent),
+        Step::NameTables(names) => machine.table_names = names.clone(),
+        Step::FlushConnections { .. }
+        | Step::MoveConnections { .. }
+        | Step::DeleteConnections(_)
+        | Step::ForgetSticky { .. } => {}
+    }
+}
+
+fn delete_nexthop(machine: &mut Observed, id: uplinkd_model::NexthopId) {
+    let mut gone = vec![id];
+    for nexthop in machine.nexthops.values_mut() {
+        if let NexthopKind::Group(members) = &mut nexthop.kind {
+            members.retain(|(member, _)| *member != id);
+            if members.is_empty() {
+                gone.push(nexthop.id);
+            }
+        }
+    }
+    machine.nexthops.retain(|id, _| !gone.contains(id));
+    let is_lost = |via: &RouteVia| matches!(via, RouteVia::Nexthop(id) if gone.contains(id));
+    machine.routes.retain(|r| !is_lost(&r.via));
+}

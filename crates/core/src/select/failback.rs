@@ -1,0 +1,266 @@
+//! Which tier of an outlet serves, and when it returns to a better one.
+//!
+//! ```text
+//!             no member of the serving tier is in service
+//!   serving ────────────────────────────────────────────────> the best tier that has one, at once
+//!      │ ^
+//!      │ └─ the better tier fails again: it waits from the beginning
+//!      v
+//!   a better tier is live ── at once │ after its time │ by hand ──> it serves
+//! ```
+
+use uplinkd_model::policy::{FailbackWhen, Outflow};
+
+use super::{Service, is_served};
+use crate::Time;
+
+/// What one family of an outlet uses now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Serving {
+    /// The tier that serves; none where no tier has a member in service.
+    pub(crate) tier: Option<usize>,
+    /// Since when each tier has had a live member, without a break.
+    live_since: Vec<Option<Time>>,
+    /// It served by another tier before. The very first choice after a boot is no failover: a better
+    /// tier whose lines come up a moment later does not have to wait.
+    has_chosen_before: bool,
+}
+
+/// A better tier that could serve and does not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which tier: its index in the outlet's list.
+    pub tier: usize,
+    /// Since when it is live.
+    pub since: Time,
+    /// When it will serve; none: when somebody says so.
+    pub until: Option<Time>,
+}
+
+impl Serving {
+    /// Goes on from what the kernel serves.
+    pub(crate) fn adopted(tier: usize) -> Self {
+        Self {
+            tier: Some(tier),
+            live_since: Vec::new(),
+            has_chosen_before: true,
+        }
+    }
+
+    /// The same choice, after the tiers were numbered anew.
+    pub(crate) fn renumbered(&self, count: usize, before: impl Fn(usize) -> Option<usize>) -> Self {
+        let tier = self
+            .tier
+            .and_then(|old| (0..count).find(|new| before(*new) == Some(old)));
+        let since = |new: usize| *self.live_since.get(before(new)?)?;
+        Self {
+            tier,
+            live_since: (0..count).map(since).collect(),
+            has_chosen_before: self.has_chosen_before,
+        }
+    }
+
+    /// Decides again. `is_told`: somebody wants the best tier now. Returns the tier that was left for
+    /// a better one, though it could have gone on.
+    pub(crate) fn decide(
+        &mut self,
+        outflow: &Outflow,
+        service: &Service,
+        now: Time,
+        is_told: bool,
+    ) -> Option<usize> {
+        let tiers = &outflow.tiers;
+        self.live_since.resize(tiers.len(), None);
+        for (tier, since) in tiers.iter().zip(&mut self.live_since) {
+            let is_live = !service.last_resort && is_served(&tier.members, service);
+            *since = is_live.then(|| since.unwrap_or(now));
+        }
+        let can_serve = |n: usize| tiers.get(n).is_some_and(|t| is_served(&t.members, service));
+        let Some(current) = self.tier.filter(|n| can_serve(*n)) else {
+            self.has_chosen_before |= self.tier.is_some();
+            self.tier = (0..tiers.len()).find(|n| can_serve(*n));
+            return None;
+        };
+        let better = (0..current).find(|n| {
+            let ready = |since| self.until(outflow, since).is_some_and(|at| at <= now);
+            self.live_since[*n].is_some_and(|since| is_told || ready(since))
+        })?;
+        self.tier = Some(better);
+        Some(current)
+    }
+
+    /// When a tier that is live since then may serve again.
+    fn until(&self, outflow: &Outflow, since: Time) -> Option<Time> {
+        match outflow.failback.when {
+            _ if !self.has_chosen_before => Some(since),
+            FailbackWhen::AtOnce => Some(since),
+            FailbackWhen::After(time) => Some(since + time),
+            FailbackWhen::ByHand => None,
+        }
+    }
+
+    /// The better tiers that are live and wait, best first.
+    fn all_waiting<'a>(&'a self, outflow: &'a Outflow) -> impl Iterator<Item = Waiting> + 'a {
+        let better = self.live_since.iter().take(self.tier.unwrap_or(0));
+        better.enumerate().filter_map(|(tier, since)| {
+            let since = (*since)?;
+            Some(Waiting {
+                tier,
+                since,
+                until: self.until(outflow, since),
+            })
+        })
+    }
+
+    /// The better tier that will serve next.
+    pub(crate) fn waiting(&self, outflow: &Outflow) -> Option<Waiting> {
+        self.all_waiting(outflow)
+            .min_by_key(|w| (w.until.is_none(), w.until, w.tier))
+    }
+
+    /// When to decide again, if nothing happens before.
+    pub(crate) fn next_deadline(&self, outflow: &Outflow) -> Option<Time> {
+        self.all_waiting(outflow).filter_map(|w| w.until).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uplinkd_model::{
+        Member, UplinkName,
+        policy::{End, Failback, FailbackFlows, OutletTier},
+    };
+
+    use super::*;
+
+    fn at(s: u64) -> Time {
+        Time(Duration::from_secs(s))
+    }
+
+    fn name(n: usize) -> UplinkName {
+        UplinkName::new(&format!("isp{n}")).unwrap()
+    }
+
+    /// As many tiers of one uplink each.
+    fn outflow(tiers: usize, when: FailbackWhen) -> Outflow {
+        let tier = |n| OutletTier {
+            group: None,
+            rank: n,
+            members: vec![Member {
+                uplink: name(n),
+                weight: 1,
+            }],
+        };
+        Outflow {
+            group: None,
+            tiers: (1..=tiers).map(tier).collect(),
+            end: End::Default,
+            failback: Failback {
+                when,
+                flows: FailbackFlows::Keep,
+            },
+            sticky: None,
+        }
+    }
+
+    fn live(uplinks: &[usize]) -> Service {
+        Service {
+            uplinks: uplinks.iter().map(|n| name(*n)).collect(),
+            last_resort: false,
+        }
+    }
+
+    /// A history: at each time these uplinks are live. Returns the tier after each.
+    fn history(tiers: usize, when: FailbackWhen, steps: &[(u64, &[usize])]) -> Vec<Option<usize>> {
+        let (outflow, mut serving) = (outflow(tiers, when), Serving::default());
+        steps
+            .iter()
+            .map(|(s, uplinks)| {
+                serving.decide(&outflow, &live(uplinks), at(*s), false);
+                serving.tier
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_best_live_tier_serves_and_returns_at_once() {
+        let steps: &[(u64, &[usize])] = &[(0, &[1, 2]), (1, &[2]), (2, &[]), (3, &[1, 2])];
+        let tiers = history(2, FailbackWhen::AtOnce, steps);
+        assert_eq!(tiers, [Some(0), Some(1), None, Some(0)]);
+    }
+
+    #[test]
+    fn a_return_waits_its_time_and_again_after_another_failure() {
+        let when = FailbackWhen::After(Duration::from_secs(60));
+        let tiers = history(
+            2,
+            when,
+            &[
+                (0, &[1, 2]),
+                (10, &[2]),
+                (20, &[1, 2]),
+                (79, &[1, 2]),
+                (79, &[2]),
+                (80, &[1, 2]),
+                (139, &[1, 2]),
+                (140, &[1, 2]),
+            ],
+        );
+        let expected = [0, 1, 1, 1, 1, 1, 1, 0].map(Some);
+        assert_eq!(tiers, expected);
+    }
+
+    #[test]
+    fn with_the_serving_tier_gone_the_best_one_need_not_wait() {
+        let steps: &[(u64, &[usize])] = &[(0, &[1]), (1, &[2]), (2, &[1, 2, 3]), (3, &[1, 3])];
+        let tiers = history(3, FailbackWhen::ByHand, steps);
+        assert_eq!(tiers, [Some(0), Some(1), Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn by_hand_waits_for_a_word() {
+        let (outflow, mut serving) = (outflow(2, FailbackWhen::ByHand), Serving::default());
+        serving.decide(&outflow, &live(&[1, 2]), at(0), false);
+        serving.decide(&outflow, &live(&[2]), at(1), false);
+        serving.decide(&outflow, &live(&[1, 2]), at(2), false);
+        let waiting = Waiting {
+            tier: 0,
+            since: at(2),
+            until: None,
+        };
+        assert_eq!(serving.waiting(&outflow), Some(waiting));
+        assert_eq!(serving.next_deadline(&outflow), None);
+        let left = serving.decide(&outflow, &live(&[1, 2]), at(3), true);
+        assert_eq!((left, serving.tier), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn the_first_choice_after_a_boot_is_no_failover() {
+        let steps: &[(u64, &[usize])] = &[(0, &[2]), (1, &[1, 2])];
+        let tiers = history(2, FailbackWhen::ByHand, steps);
+        assert_eq!(tiers, [Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_the_tier_that_the_kernel_serves() {
+        let outflow = outflow(2, FailbackWhen::After(Duration::from_secs(9)));
+        let mut serving = Serving::adopted(1);
+        serving.decide(&outflow, &live(&[1, 2]), at(5), false);
+        assert_eq!(serving.tier, Some(1));
+        assert_eq!(serving.next_deadline(&outflow), Some(at(14)));
+    }
+
+    #[test]
+    fn a_last_good_choice_makes_no_tier_live() {
+        let outflow = outflow(2, FailbackWhen::After(Duration::from_secs(9)));
+        let mut serving = Serving::adopted(1);
+        let kept = Service {
+            last_resort: true,
+            ..live(&[1, 2])
+        };
+        serving.decide(&outflow, &kept, at(5), false);
+        assert_eq!((serving.tier, serving.waiting(&outflow)), (Some(1), None));
+    }
+}

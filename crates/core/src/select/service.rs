@@ -1,0 +1,115 @@
+//! Which uplinks of a family are in service.
+
+use std::collections::BTreeSet;
+
+use uplinkd_model::UplinkName;
+
+/// What decides about one uplink's service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Health says that it carries traffic.
+    pub(crate) live: bool,
+    /// The link could carry traffic, whatever the probes say.
+    pub(crate) usable: bool,
+}
+
+/// The uplinks in service and whether they are only kept for want of anything better.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Service {
+    /// Names of those in service.
+    pub(crate) uplinks: BTreeSet<UplinkName>,
+    /// No uplink is live; these are kept so that the network is not "unreachable".
+    pub(crate) last_resort: bool,
+}
+
+/// Decides who is in service: everybody live; else the last good choice as far as its links can
+/// still carry anything; else every usable link.
+pub(crate) fn service<'a>(
+    candidates: impl Iterator<Item = (&'a UplinkName, Candidate)> + Clone,
+    before: &BTreeSet<UplinkName>,
+) -> Service {
+    let live: BTreeSet<_> = candidates
+        .clone()
+        .filter(|(_, c)| c.live && c.usable)
+        .map(|(n, _)| n.clone())
+        .collect();
+    if !live.is_empty() {
+        return Service {
+            uplinks: live,
+            last_resort: false,
+        };
+    }
+    let usable: BTreeSet<_> = candidates
+        .filter(|(_, c)| c.usable)
+        .map(|(n, _)| n.clone())
+        .collect();
+    let kept: BTreeSet<_> = usable.intersection(before).cloned().collect();
+    Service {
+        uplinks: if kept.is_empty() { usable } else { kept },
+        last_resort: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(word: &str) -> UplinkName {
+        UplinkName::new(word).unwrap()
+    }
+
+    fn choose(candidates: &[(&str, bool, bool)], before: &[&str]) -> (Vec<String>, bool) {
+        let named: Vec<_> = candidates
+            .iter()
+            .map(|(n, live, usable)| {
+                (
+                    name(n),
+                    Candidate {
+                        live: *live,
+                        usable: *usable,
+                    },
+                )
+            })
+            .collect();
+        let chosen = service(
+            named.iter().map(|(n, c)| (n, *c)),
+            &before.iter().map(|n| name(n)).collect(),
+        );
+        (
+            chosen.uplinks.iter().map(ToString::to_string).collect(),
+            chosen.last_resort,
+        )
+    }
+
+    #[test]
+    fn everybody_live_serves() {
+        assert_eq!(
+            choose(&[("a", true, true), ("b", true, true)], &["a"]),
+            (vec!["a".into(), "b".into()], false)
+        );
+        assert_eq!(
+            choose(&[("a", false, true), ("b", true, true)], &["a"]),
+            (vec!["b".into()], false)
+        );
+    }
+
+    #[test]
+    fn with_nothing_live_the_last_good_choice_stays() {
+        assert_eq!(
+            choose(&[("a", false, true), ("b", false, true)], &["b"]),
+            (vec!["b".into()], true)
+        );
+    }
+
+    #[test]
+    fn a_last_good_choice_without_a_link_gives_way_to_any_usable_link() {
+        assert_eq!(
+            choose(&[("a", false, true), ("b", false, false)], &["b"]),
+            (vec!["a".into()], true)
+        );
+        assert_eq!(
+            choose(&[("a", false, false), ("b", true, false)], &["b"]),
+            (vec![], true)
+        );
+    }
+}

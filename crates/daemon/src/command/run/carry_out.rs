@@ -1,0 +1,139 @@
+//! The core's intentions, carried out in the order in which it had them.
+
+use std::time::Instant;
+
+use tracing::{debug, info, warn};
+use uplinkd_core::{Action, Event};
+use uplinkd_kernel::sysctl;
+use uplinkd_model::{Outcome, Plan, Step, notice::Notice};
+
+use super::Daemon;
+use crate::look::look;
+
+/// Connections that are listed when policies have changed. A table with more of ours is looked
+/// through only that far, and the rest keep their uplink until they end.
+const CONNECTIONS_MAX: usize = 200_000;
+
+impl Daemon {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(action) = self.controller.next_action() {
+            match action {
+                Action::Probe(probe) => self.probe(probe),
+                Action::Observe { nft } => self.observe(nft),
+                Action::Apply(plan) => self.apply(&plan),
+                Action::ListConnections => self.list_connections(),
+                Action::Notify(notice) => self.tell(&notice),
+            }
+        }
+        self.note_claims();
+    }
+
+    fn probe(&mut self, probe: uplinkd_core::Probe) {
+        let id = probe.id;
+        let sent = self.prober.send(uplinkd_probe::Probe {
+            id: id.0,
+            uplink: probe.uplink,
+            device: probe.device,
+            mark: Some(probe.mark),
+            target: probe.target,
+        });
+        if let Err(error) = sent {
+            debug!(%error, "probe not sent");
+            self.tell_core(Event::SendFailed { probe: id });
+        }
+    }
+
+    fn observe(&mut self, nft: bool) {
+        let look = look(self.controller.config(), self.controller.claims(), nft);
+        let event = match self.kernel.observe(&look) {
+            Ok(observed) => Event::Observed(Box::new(observed)),
+            Err(error) => {
+                let text = format!("{:#}", anyhow::Error::from(error));
+                warn!(reason = text, "cannot look at the kernel");
+                Event::ObserveFailed { text }
+            }
+        };
+        self.tell_core(event);
+    }
+
+    fn list_connections(&mut self) {
+        let bits = self.controller.config().reserve.marks().all();
+        let connections = match self.kernel.connections(bits, CONNECTIONS_MAX) {
+            Ok(found) => {
+                if !found.complete {
+                    warn!("more than {CONNECTIONS_MAX} connections: the rest keep their uplink");
+                }
+                found.list
+            }
+            Err(error) => {
+                warn!(%error, "cannot list connections: all keep their uplink");
+                Vec::new()
+            }
+        };
+        self.tell_core(Event::Connections(connections));
+    }
+
+    fn apply(&mut self, plan: &Plan) {
+        let began = Instant::now();
+        self.remember_sysctls(plan);
+        let outcomes = self.kernel.execute(plan);
+        let took = began.elapsed();
+        for (planned, outcome) in plan.steps.iter().zip(&outcomes) {
+            let level_is_warn = matches!(outcome, Outcome::Refused { .. } | Outcome::Skipped);
+            if level_is_warn {
+                warn!(step = %planned.step, reason = planned.reason, ?outcome, "step not done");
+            } else {
+                debug!(step = %planned.step, reason = planned.reason, ?outcome, "step");
+            }
+        }
+        info!(steps = plan.steps.len(), ?took, "plan applied");
+        self.tell_core(Event::Outcomes(outcomes));
+    }
+
+    /// What sysctls were before us is on disk before they change.
+    fn remember_sysctls(&mut self, plan: &Plan) {
+        let mut is_new = false;
+        for planned in &plan.steps {
+            if let Step::SetSysctl { path, .. } = &planned.step {
+                for path in std::iter::once(path.clone()).chain(sysctl::dragged_along(path)) {
+                    if let Ok(before) = sysctl::read(&path) {
+                        is_new |= self.state.remember_sysctl(&path, &before);
+                    }
+                }
+            }
+        }
+        if is_new {
+            self.save_state();
+        }
+    }
+
+    /// A full disk must not stop a router: what could not be written is kept, and written next time.
+    pub(super) fn save_state(&self) {
+        if let Err(error) = self.state.save() {
+            let reason = format!("{error:#}");
+            warn!(
+                reason,
+                "routing goes on, but a restart or `clean` may not remember all"
+            );
+        }
+    }
+
+    /// Once objects under earlier reserves are verified to be gone, they are forgotten.
+    fn note_claims(&mut self) {
+        if self.state.reserves != self.controller.claims() {
+            self.state.reserves = self.controller.claims().to_vec();
+            self.save_state();
+        }
+    }
+
+    pub(super) fn tell(&self, notice: &Notice) {
+        let time = self.clock.unix(self.clock.now());
+        if notice.is_warning() {
+            warn!("{notice}");
+        } else {
+            info!("{notice}");
+        }
+        self.shared
+            .publish(uplinkd_api::Event::of_notice(notice, time));
+    }
+}

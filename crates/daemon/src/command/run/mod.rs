@@ -1,0 +1,254 @@
+//! `uplinkd run`: the one loop. Facts go into the core in the order in which they happened, and its
+//! intentions are carried out in the order in which it had them.
+
+mod answer;
+mod carry_out;
+mod reading;
+mod reload;
+
+use std::path::PathBuf;
+
+use anstream::eprintln;
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use tracing::{debug, trace};
+use uplinkd_core::{Controller, Event, ProbeId, cgroup_paths, event::HintKind};
+use uplinkd_kernel::{Hint, Kernel, Watch};
+use uplinkd_model::notice::Notice;
+use uplinkd_policy::Shadow;
+use uplinkd_probe::Prober;
+use uplinkd_web::{Request, Shared};
+
+use self::{
+    reading::{Cause, Readings},
+    reload::Refused,
+};
+use crate::{
+    args::Paths,
+    cgroups::Cgroups,
+    exit::Exit,
+    lists::Lists,
+    load::{self, Loaded},
+    local_time::LocalTime,
+    lock::Lock,
+    machine,
+    serve::Clock,
+    state::State,
+};
+
+/// Routes until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When something outside the kernel's routing fails for good.
+pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
+    let loaded = match load::read_or_show(&paths.config) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let mut kernel = Kernel::open()?.with_state_dir(Some(paths.state_dir.clone()));
+    // Everything that could stand in the way is found before anything is written.
+    let mut state = State::load(&paths.state_dir)?;
+    let config = state.config(&loaded.parsed)?;
+    let problems = machine::examine(&mut kernel, &loaded.parsed, &config, &state.reserves)?;
+    let diagnostics: Vec<_> = problems.iter().map(|p| p.diagnostic.clone()).collect();
+    load::show(&diagnostics, &paths.config, &loaded.text);
+    if problems.iter().any(|p| p.is_fatal) {
+        eprintln!("uplinkd does not start, and nothing was changed");
+        return Ok(Exit::NotApplied);
+    }
+    let lock = Lock::take(&paths.runtime_dir)?;
+    if !state.reserves.contains(&config.reserve) {
+        state.reserves.insert(0, config.reserve.clone());
+    }
+    state.save()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let exit = runtime.block_on(async {
+        let daemon = Daemon::start(kernel, loaded, config, state, paths)?;
+        daemon.serve_until_stopped().await
+    });
+    // A file of another machine that hangs may still be read, and must not be waited for.
+    runtime.shutdown_background();
+    drop(lock);
+    exit
+}
+
+/// The shell around the core.
+struct Daemon {
+    kernel: Kernel,
+    watch: Watch,
+    prober: Prober,
+    controller: Controller,
+    clock: Clock,
+    state: State,
+    shared: Shared,
+    requests: mpsc::Receiver<Request>,
+    stop_server: oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<()>,
+    config_path: PathBuf,
+    /// The file in force.
+    loaded: Loaded,
+    readings: Readings,
+    refused: Refused,
+    /// The list files that it names.
+    lists: Lists,
+    /// The control groups that it names.
+    cgroups: Cgroups,
+    local_time: LocalTime,
+    /// Policies that can never be reached, once somebody asked for them.
+    shadows: Option<Vec<Shadow>>,
+}
+
+impl Daemon {
+    fn start(
+        kernel: Kernel,
+        loaded: Loaded,
+        config: uplinkd_model::Config,
+        state: State,
+        paths: &Paths,
+    ) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "unix seconds of this century"
+        )]
+        let first_event = clock.unix(uplinkd_core::Time::default()) as u64;
+        let (shared, requests) = Shared::new(first_event);
+        let listener = uplinkd_web::bind(&uplinkd_api::socket_path(&paths.runtime_dir))?;
+        let (stop_server, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(uplinkd_web::serve(listener, shared.clone(), async {
+            let _ = stopped.await;
+        }));
+        // Subscribed before the first look, so that nothing falls between.
+        let watch = Watch::open(&state.reserves, kernel.ports())
+            .context("cannot subscribe to network changes")?;
+        let mut lists = Lists::open();
+        lists.set(&loaded.lists);
+        let mut cgroups = Cgroups::open();
+        cgroups.set(cgroup_paths(&config));
+        let controller = Controller::new(config, state.reserves.clone(), clock.now());
+        let mut daemon = Self {
+            kernel,
+            watch,
+            prober: Prober::new(),
+            controller,
+            clock,
+            state,
+            shared,
+            requests,
+            stop_server,
+            server,
+            config_path: paths.config.clone(),
+            loaded,
+            readings: Readings::default(),
+            refused: Refused::default(),
+            lists,
+            cgroups,
+            local_time: LocalTime::open().context("cannot have a timer")?,
+            shadows: None,
+        };
+        // Before the first look, so that the first plan is right already.
+        daemon.tell_local_time();
+        daemon.tell(&Notice::Started);
+        Ok(daemon)
+    }
+
+    async fn serve_until_stopped(mut self) -> anyhow::Result<Exit> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            self.carry_out();
+            let deadline = self.controller.next_deadline();
+            let wait = deadline.map(|t| self.clock.until(t));
+            // Answers before everything else: a busy moment of ours must not look like a slow line.
+            tokio::select! {
+                biased;
+                replies = self.prober.replies() => self.take_replies(replies),
+                // Before hints, of which a storm may never leave a moment without one.
+                () = sleep(wait) => self.tell_core(Event::Tick),
+                hint = self.watch.next() => self.take_hint(hint?),
+                Some(request) = self.requests.recv() => self.answer(request),
+                () = self.local_time.changed(), if self.controller.wants_local_time() => {
+                    self.tell_local_time();
+                }
+                // The numbers of control groups are part of our nft table.
+                () = self.cgroups.changed() => self.tell_core(Event::Hint { what: HintKind::Nft }),
+                () = self.lists.changed() => self.reload(Cause::Lists),
+                read = self.readings.done() => self.take_loaded(read),
+                _ = hangup.recv() => self.reload(Cause::Told),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.tell(&Notice::Stopping);
+        let _ = self.stop_server.send(());
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
+        Ok(Exit::Yes)
+    }
+
+    fn take_replies(&mut self, replies: Vec<uplinkd_probe::Reply>) {
+        let now = self.clock.now();
+        for reply in replies {
+            trace!(probe = reply.id, rtt = ?reply.rtt, "answer");
+            let (probe, rtt) = (ProbeId(reply.id), reply.rtt);
+            self.controller.handle(Event::Reply { probe, rtt }, now);
+        }
+    }
+
+    /// Gives the core a fact, after the answers that came while we were busy.
+    fn tell_core(&mut self, event: Event) {
+        let waiting = self.prober.drain();
+        self.take_replies(waiting);
+        self.controller.handle(event, self.clock.now());
+    }
+
+    fn take_hint(&mut self, hint: Hint) {
+        let event = match hint {
+            Hint::Link {
+                name,
+                admin_up,
+                carrier,
+                gone,
+                ..
+            } => Event::LinkChanged {
+                name,
+                admin_up,
+                carrier,
+                gone,
+            },
+            Hint::Address => Event::Hint {
+                what: HintKind::Address,
+            },
+            Hint::Route => Event::Hint {
+                what: HintKind::Route,
+            },
+            Hint::Rule => Event::Hint {
+                what: HintKind::Rule,
+            },
+            Hint::Nexthop => Event::Hint {
+                what: HintKind::Nexthop,
+            },
+            Hint::Nft => Event::Hint {
+                what: HintKind::Nft,
+            },
+            Hint::Overrun => Event::Hint {
+                what: HintKind::Overrun,
+            },
+        };
+        debug!(?event, "the kernel hints");
+        self.tell_core(event);
+    }
+}
+
+async fn sleep(wait: Option<std::time::Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}

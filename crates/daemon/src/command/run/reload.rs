@@ -1,0 +1,203 @@
+//! Reading the file again, as a transaction: either all of it is in force, or nothing has changed.
+
+use anyhow::ensure;
+use tracing::{debug, warn};
+use uplinkd_core::{Event, cgroup_paths};
+use uplinkd_kernel::Watch;
+use uplinkd_model::{Reserve, notice::Notice};
+
+use super::{
+    Daemon,
+    reading::{Cause, Done},
+};
+use crate::{
+    load::{self, LoadError, Loaded},
+    machine,
+};
+
+/// What was refused last and is not repaired yet.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Option<Cause>);
+
+impl Refused {
+    fn note(&mut self, cause: Cause) {
+        self.0 = Some(cause);
+    }
+
+    /// Whether a good reading puts right what was refused. Lists that are good again say nothing of a
+    /// configuration that is not.
+    fn is_repaired(&mut self, cause: Cause) -> bool {
+        let repaired = self.0.is_some_and(|refused| refused <= cause);
+        if repaired {
+            self.0 = None;
+        }
+        repaired
+    }
+}
+
+impl Daemon {
+    /// Begins to read; the loop goes on.
+    pub(super) fn reload(&mut self, cause: Cause) {
+        debug!(?cause, "reading the file again");
+        let begun = match cause {
+            Cause::Told => {
+                let path = self.config_path.clone();
+                self.readings.begin(cause, move || load::read(&path))
+            }
+            Cause::Lists => {
+                let loaded = self.loaded.clone();
+                self.readings.begin(cause, move || loaded.again())
+            }
+        };
+        if let Err(text) = begun {
+            self.refuse(cause, text);
+        }
+    }
+
+    /// Takes what was read. Mistakes change nothing.
+    pub(super) fn take_loaded(&mut self, done: Done) {
+        let Done {
+            cause,
+            result,
+            again,
+        } = done;
+        match result {
+            Err(error) => {
+                load::show_error(&error, &self.config_path);
+                let text = error.in_short(&self.config_path);
+                self.refuse(self.at_fault(cause, &error), text);
+            }
+            // Touched, but not changed.
+            Ok(loaded) if cause == Cause::Lists && loaded.parsed == self.loaded.parsed => {
+                if self.refused.is_repaired(cause) {
+                    self.tell(&Notice::Reloaded);
+                }
+            }
+            Ok(loaded) => match self.put_in_force(loaded, cause) {
+                // The core has told it.
+                Ok(()) => {
+                    self.refused.is_repaired(cause);
+                }
+                Err(error) => self.refuse(cause, format!("{error:#}")),
+            },
+        }
+        if let Some(cause) = again {
+            self.reload(cause);
+        }
+    }
+
+    /// What has to be repaired: where the text is the one in force, a list.
+    fn at_fault(&self, cause: Cause, error: &LoadError) -> Cause {
+        match error {
+            LoadError::Mistakes { text, .. } if **text == *self.loaded.text => Cause::Lists,
+            LoadError::Mistakes { .. } | LoadError::Unreadable(_) => cause,
+        }
+    }
+
+    fn refuse(&mut self, at_fault: Cause, text: String) {
+        self.refused.note(at_fault);
+        self.tell(&Notice::ReloadRefused { text });
+    }
+
+    /// Everything that can fail comes first, and touches nothing that is in force.
+    fn put_in_force(&mut self, loaded: Loaded, cause: Cause) -> anyhow::Result<()> {
+        let mut state = self.state.clone();
+        let config = state.config(&loaded.parsed)?;
+        same_layout(&self.controller.config().reserve, &config.reserve)?;
+        if cause == Cause::Told {
+            load::show(loaded.parsed.warnings(), &self.config_path, &loaded.text);
+            let kernel = &mut self.kernel;
+            let problems = machine::examine(kernel, &loaded.parsed, &config, &state.reserves)?;
+            if let Some(problem) = problems.into_iter().find(|p| p.is_fatal) {
+                anyhow::bail!("{}", problem.diagnostic.message);
+            }
+        }
+        if !state.reserves.contains(&config.reserve) {
+            state.reserves.insert(0, config.reserve.clone());
+        }
+        let watch = Watch::open(&state.reserves, self.kernel.ports())?;
+        state.save()?;
+
+        self.state = state;
+        self.watch = watch;
+        let names: Vec<_> = config.uplinks.iter().map(|u| u.name.clone()).collect();
+        self.prober.retain(|name| names.contains(name));
+        self.lists.set(&loaded.lists);
+        self.cgroups.set(cgroup_paths(&config));
+        self.loaded = loaded;
+        self.shadows = None;
+        // The new policies are compiled for the last time of day that was told.
+        self.tell_time_of_day();
+        self.tell_core(Event::Config(Box::new(config)));
+        Ok(())
+    }
+
+    /// Tells the core what time it is here, where some policy has a schedule.
+    pub(super) fn tell_local_time(&mut self) {
+        if self.controller.wants_local_time() {
+            self.tell_time_of_day();
+        }
+    }
+
+    /// Tells it in any case, and sets the timer for the next minute.
+    fn tell_time_of_day(&mut self) {
+        match self.local_time.minute() {
+            Ok(minute) => self.tell_core(Event::LocalTime { minute }),
+            Err(error) => warn!(%error, "cannot set a timer: schedules stay as they are"),
+        }
+    }
+}
+
+/// Refuses a layout of the mark that is not the one in force. Connections that live bear marks of
+/// this one, and would be taken for those of other uplinks and policies.
+fn same_layout(now: &Reserve, new: &Reserve) -> anyhow::Result<()> {
+    ensure!(
+        now.marks() == new.marks(),
+        "`reserve.mark_mask` or `reserve.mark_uplink_bits` has changed: marks of living connections \
+         would be read wrongly; run `uplinkd clean` and start again"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_is_told_once_and_only_of_what_was_refused() {
+        let mut refused = Refused::default();
+        assert!(!refused.is_repaired(Cause::Lists), "nothing was refused");
+        refused.note(Cause::Lists);
+        assert!(refused.is_repaired(Cause::Lists));
+        assert!(!refused.is_repaired(Cause::Lists), "told already");
+        refused.note(Cause::Told);
+        assert!(!refused.is_repaired(Cause::Lists), "the file is still bad");
+        assert!(refused.is_repaired(Cause::Told));
+    }
+
+    #[test]
+    fn only_another_layout_of_the_mark_is_refused() {
+        let now = Reserve::default();
+        let moved = Reserve {
+            tables: 100_000,
+            rule_priority: 3000,
+            ..Reserve::default()
+        };
+        assert!(same_layout(&now, &moved).is_ok());
+        let bits = Reserve {
+            mark_uplink_bits: 4,
+            ..Reserve::default()
+        };
+        let mask = Reserve {
+            mark_mask: 0xffff_0000,
+            ..Reserve::default()
+        };
+        for new in [bits, mask] {
+            let refused = same_layout(&now, &new).unwrap_err().to_string();
+            assert!(
+                refused.contains("read wrongly; run `uplinkd clean`"),
+                "{refused}"
+            );
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Interfaces, addresses and gateways, family by family.
+
+use uplinkd_config::{Diagnostic, Field, Parsed};
+use uplinkd_model::{Access, Config, Family, Gateway, Link, Observed, Uplink, intent::is_on_link};
+
+use super::Problem;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+pub(super) fn uplinks(
+    found: &mut Vec<Problem>,
+    parsed: &Parsed,
+    config: &Config,
+    observed: &Observed,
+) {
+    for uplink in &config.uplinks {
+        let interface = &uplink.interface;
+        let at = parsed.span_of(&uplink.name, Field::Interface);
+        let Some(link) = observed.link(interface) else {
+            let there: Vec<_> = observed
+                .links
+                .values()
+                .map(|l| l.device.name.as_str())
+                .filter(|n| *n != "lo")
+                .collect();
+            found.push(Problem::local(
+                Diagnostic::error(at, format!("there is no interface {interface}")).hint(format!(
+                    "`uplinkd run` will wait for it; there are: {}",
+                    there.join(", ")
+                )),
+            ));
+            continue;
+        };
+        if !link.carrier {
+            found.push(Problem::local(
+                Diagnostic::warning(at.clone(), format!("interface {interface} has no carrier"))
+                    .hint(
+                        "check the cable or the modem; `uplinkd run` uses it as soon as it has one",
+                    ),
+            ));
+        }
+        let has = |family: Family| link.addresses_of(family).next().is_some();
+        let asks = |family: Family| uplink.access(family).is_some_and(|a| a.expected);
+        if !FAMILIES.into_iter().any(|f| has(f) || asks(f)) {
+            found.push(Problem::local(no_address(uplink, None, at)));
+        }
+        for family in FAMILIES {
+            let Some(access) = uplink.access(family) else {
+                continue;
+            };
+            if has(family) {
+                found.extend(gateway(parsed, uplink, family, access, link, observed));
+            } else if access.expected {
+                let at = parsed.span_of(&uplink.name, Field::Access(family));
+                found.push(Problem::local(no_address(uplink, Some(family), at)));
+            }
+        }
+    }
+}
+
+fn no_address(uplink: &Uplink, family: Option<Family>, at: std::ops::Range<usize>) -> Diagnostic {
+    let what = family.map_or_else(String::new, |family| format!("{family} "));
+    Diagnostic::warning(
+        at,
+        format!("interface {} has no {what}address", uplink.interface),
+    )
+    .hint(match family {
+        None | Some(Family::V4) => {
+            "give it one, or start its DHCP client; `uplinkd run` uses it as soon as it has one"
+        }
+        Some(Family::V6) => {
+            "give it one, or let it take router advertisements (net.ipv6.conf.*.accept_ra=2 on a \
+             router); `uplinkd run` uses it as soon as it has one"
+        }
+    })
+}
+
+/// What is wrong with the gateway of a family that the interface has.
+fn gateway(
+    parsed: &Parsed,
+    uplink: &Uplink,
+    family: Family,
+    access: &Access,
+    link: &Link,
+    observed: &Observed,
+) -> Option<Problem> {
+    let interface = &uplink.interface;
+    let at = || parsed.span_of(&uplink.name, Field::Gateway(family));
+    let addresses: Vec<_> = link.addresses_of(family).collect();
+    match access.gateway {
+        Gateway::Address(gateway) if !is_direct(gateway, &addresses) => {
+            let networks: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            Some(Problem::local(
+                Diagnostic::error(
+                    at(),
+                    format!("gateway {gateway} is not in a network of {interface}"),
+                )
+                .hint(format!(
+                    "{interface} has {}; write a gateway from there, or \"auto\"",
+                    networks.join(", ")
+                )),
+            ))
+        }
+        Gateway::Auto => {
+            let leads_out = |d: &uplinkd_model::kernel_state::ForeignDefault| {
+                d.ifindex == link.device.index && d.family == family
+            };
+            if observed.foreign_defaults.iter().any(leads_out) {
+                return None;
+            }
+            let key = match family {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            };
+            Some(Problem::local(
+                Diagnostic::warning(
+                    at(),
+                    format!(
+                        "no {family} default route leads out by {interface} to learn the gateway from"
+                    ),
+                )
+                .hint(format!(
+                    "write `gateway = \"…\"` below [uplink.{}.{key}], or `use = false` where the \
+                     line does not have {family}",
+                    uplink.name
+                )),
+            ))
+        }
+        Gateway::Address(_) => None,
+    }
+}
+
+/// Link-local gateways always are.
+fn is_direct(gateway: std::net::IpAddr, networks: &[ipnet::IpNet]) -> bool {
+    let is_link_local = match gateway {
+        std::net::IpAddr::V4(_) => false,
+        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    is_link_local || is_on_link(gateway, networks)
+}
+
+pub(super) fn lan(found: &mut Vec<Problem>, parsed: &Parsed, config: &Config, observed: &Observed) {
+    for lan in config.lan.iter().filter(|lan| observed.link(lan).is_none()) {
+        found.push(Problem::local(
+            Diagnostic::error(
+                parsed.span_of_lan(lan).unwrap_or(0..0),
+                format!("there is no interface {lan}"),
+            )
+            .hint("its traffic is shared out as soon as it appears"),
+        ));
+    }
+}

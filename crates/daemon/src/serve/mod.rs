@@ -1,0 +1,51 @@
+//! The core's picture in the words of the API.
+
+mod connection;
+mod explain;
+mod failback;
+mod policies;
+mod status;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use uplinkd_core::Time;
+
+pub(crate) use connection::explain_connection;
+pub(crate) use explain::explain;
+pub(crate) use failback::failback;
+pub(crate) use policies::policies;
+pub(crate) use status::status;
+
+/// The two clocks read at one moment, to tell people when something happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    started: std::time::Instant,
+    started_unix: f64,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            started: std::time::Instant::now(),
+            started_unix: unix.as_secs_f64(),
+        }
+    }
+
+    /// The core's time.
+    pub(crate) fn now(&self) -> Time {
+        Time(self.started.elapsed())
+    }
+
+    /// A moment of the core's as unix seconds.
+    pub(crate) fn unix(&self, time: Time) -> f64 {
+        self.started_unix + time.0.as_secs_f64()
+    }
+
+    /// How long until a moment.
+    pub(crate) fn until(&self, time: Time) -> Duration {
+        time.since(self.now())
+    }
+}

@@ -1,0 +1,89 @@
+//! The kernel's numbers for nf_tables messages and attributes.
+
+/// `NFNL_SUBSYS_NFTABLES`.
+pub(crate) const SUBSYSTEM: u16 = 10;
+/// `struct nfgenmsg` for the family `inet`.
+pub(crate) const INET: [u8; 4] = [1, 0, 0, 0];
+/// Its length.
+pub(crate) const FIXED: usize = 4;
+
+/// `NFT_MSG_…`.
+pub(crate) mod message {
+    use super::SUBSYSTEM;
+
+    pub(crate) const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
+    pub(crate) const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
+    pub(crate) const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
+    pub(crate) const GET_SET: u16 = SUBSYSTEM << 8 | 10;
+    pub(crate) const NEW_ELEMENTS: u16 = SUBSYSTEM << 8 | 12;
+    pub(crate) const GET_ELEMENTS: u16 = SUBSYSTEM << 8 | 13;
+    pub(crate) const DELETE_ELEMENTS: u16 = SUBSYSTEM << 8 | 14;
+    /// A transaction has ended; it names no table.
+    pub(crate) const NEW_GENERATION: u16 = SUBSYSTEM << 8 | 15;
+    pub(crate) const GET_GENERATION: u16 = SUBSYSTEM << 8 | 16;
+}
+
+/// The attribute that names the table, in every message about a table or something in one.
+pub(crate) const TABLE: u16 = 1;
+/// The attribute that names the set, in messages about elements.
+pub(crate) const SET: u16 = 2;
+
+/// `NFTA_TABLE_…`.
+pub(crate) mod table {
+    pub(crate) const FLAGS: u16 = 2;
+}
+
+/// `NFTA_CHAIN_…`: what we choose of a chain.
+pub(crate) mod chain {
+    pub(crate) const NAME: u16 = 3;
+    pub(crate) const HOOK: u16 = 4;
+    pub(crate) const POLICY: u16 = 5;
+    pub(crate) const TYPE: u16 = 7;
+}
+
+/// `NFTA_RULE_…`.
+pub(crate) mod rule {
+    pub(crate) const CHAIN: u16 = 2;
+    pub(crate) const EXPRESSIONS: u16 = 4;
+}
+
+/// `NFTA_SET_…`: what we choose of a set.
+pub(crate) mod set {
+    pub(crate) const NAME: u16 = 2;
+    pub(crate) const FLAGS: u16 = 3;
+    pub(crate) const KEY_TYPE: u16 = 4;
+    pub(crate) const KEY_LENGTH: u16 = 5;
+    pub(crate) const DATA_TYPE: u16 = 6;
+    pub(crate) const TIMEOUT: u16 = 11;
+}
+
+/// `NFTA_SET_ELEM_…` and what they are packed in.
+pub(crate) mod element {
+    /// `NFTA_SET_ELEM_LIST_ELEMENTS`.
+    pub(crate) const LIST: u16 = 3;
+    /// `NFTA_LIST_ELEM`.
+    pub(crate) const ONE: u16 = 1;
+    pub(crate) const KEY: u16 = 1;
+    pub(crate) const DATA: u16 = 2;
+    pub(crate) const FLAGS: u16 = 3;
+    pub(crate) const EXPIRATION: u16 = 5;
+    pub(crate) const KEY_END: u16 = 10;
+    /// `NFT_SET_ELEM_INTERVAL_END`: not an element, but the first value behind one.
+    pub(crate) const FLAG_END: u32 = 1;
+    /// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`.
+    pub(crate) const VALUE: u16 = 1;
+    pub(crate) const VERDICT: u16 = 2;
+    /// `NFTA_VERDICT_CODE`, `NFTA_VERDICT_CHAIN`.
+    pub(crate) const CODE: u16 = 1;
+    pub(crate) const CHAIN: u16 = 2;
+    /// `NFT_JUMP`, `NFT_GOTO`.
+    pub(crate) const JUMP: i32 = -3;
+    pub(crate) const GOTO: i32 = -4;
+}
+
+/// `NFTA_GEN_…`.
+pub(crate) mod generation {
+    pub(crate) const ID: u16 = 1;
+    pub(crate) const PROCESS: u16 = 2;
+    pub(crate) const NAME: u16 = 3;
+}
