@@ -8,7 +8,7 @@
 //!
 //! `nft` prints a table in a form of its own, so what we wrote cannot be compared with what is there.
 //! Instead the table's structure is read right after each transaction of ours and remembered together
-//! with the [`NftTable::fingerprint`] that it stands for ([`look`]); what we know of elements comes
+//! with the [`NftTable::fingerprint`] that it stands for (`look.rs`); what we know of elements comes
 //! from what we sent. A structure from any other moment is never trusted.
 
 mod answers;
