@@ -98,7 +98,9 @@ impl Controller {
         match event {
             Event::Tick => {
                 self.run_due(now);
-                self.reselect(PerFamily::default(), now);
+                if self.failback_deadline().is_some_and(|at| at <= now) {
+                    self.reselect(PerFamily::default(), now);
+                }
             }
             Event::Observed(observed) => self.take_observed(*observed, now),
             Event::ObserveFailed { text } => self.observe_failed(text, now),
@@ -113,13 +115,12 @@ impl Controller {
             }
             Event::Reply { probe, rtt } => {
                 if let Some(key) = self.schedule.close(probe) {
-                    let spec = &self.access_of(key.line).probe;
-                    let (is_in_time, spec) = (rtt <= spec.timeout, spec.clone());
+                    let spec = &access(&self.config, &self.lines[key.line]).probe;
                     let target = &mut self.lines[key.line].targets[key.target];
-                    if is_in_time {
-                        target.answered(rtt, &spec);
+                    if rtt <= spec.timeout {
+                        target.answered(rtt, spec);
                     } else {
-                        target.lost(&spec);
+                        target.lost(spec);
                     }
                     self.rejudge(key.line, now);
                 }
@@ -197,8 +198,8 @@ impl Controller {
     }
 
     fn count_lost(&mut self, key: TargetKey, now: Time) {
-        let spec = self.access_of(key.line).probe.clone();
-        self.lines[key.line].targets[key.target].lost(&spec);
+        let spec = &access(&self.config, &self.lines[key.line]).probe;
+        self.lines[key.line].targets[key.target].lost(spec);
         self.rejudge(key.line, now);
     }
 

@@ -73,7 +73,7 @@ fn domains(config: &Config) -> BTreeMap<String, Duration> {
 
 /// Whether some policy holds at some times only.
 pub(crate) fn has_schedule(config: &Config) -> bool {
-    selectors(config).any(|s| matches!(s, Selector::Schedule(_)))
+    selectors(config).any(|s| s.schedule().is_some())
 }
 
 /// The control groups that have to be looked up, by path below the root of their hierarchy.

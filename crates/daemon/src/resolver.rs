@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use uplinkd_model::{Config, policy::Selector};
+use uplinkd_model::Config;
 
 /// The longest line that dnsmasq reads whole, with some room.
 const LINE_MAX: usize = 900;
@@ -36,26 +36,9 @@ fn names(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// The names and the set of each clause that speaks of domains.
-fn domains(config: &Config) -> impl Iterator<Item = (&[String], &str)> {
+pub(crate) fn domains(config: &Config) -> impl Iterator<Item = (&[String], &str)> {
     let clauses = config.policies.iter().flat_map(|p| &p.clauses);
-    clauses.filter_map(|clause| match &clause.selector {
-        Selector::Domain { names, set, .. } => Some((names.as_slice(), set.as_str())),
-        Selector::Family(_)
-        | Selector::Source(_)
-        | Selector::Destination(_)
-        | Selector::Protocol(_)
-        | Selector::SourcePort(_)
-        | Selector::DestinationPort(_)
-        | Selector::Interface(_)
-        | Selector::Mac(_)
-        | Selector::Dscp(_)
-        | Selector::Mark(_)
-        | Selector::User(_)
-        | Selector::Group(_)
-        | Selector::Cgroup(_)
-        | Selector::IcmpType { .. }
-        | Selector::Schedule(_) => None,
-    })
+    clauses.filter_map(|clause| clause.selector.domain())
 }
 
 /// The lines for dnsmasq (2.87 or newer, built with nftset); empty without such policies.

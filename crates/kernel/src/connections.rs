@@ -61,31 +61,14 @@ impl ConnectionQuery {
 }
 
 impl Kernel {
-    /// How many tracked connections, of both families, bear a mark. The kernel picks them out; none
-    /// is kept here. Costs about a microsecond for each that counts.
+    /// How many tracked connections of a family bear a mark. The kernel picks them out; none is kept
+    /// here. Costs about a microsecond for each that counts.
     ///
     /// # Errors
     /// Without CAP_NET_ADMIN, or where connections are not tracked.
-    pub fn count_connections(&mut self, mark: Mark) -> Result<u64, KernelError> {
-        self.count_with(&[0; FIXED], mark)
-    }
-
-    /// As [`Kernel::count_connections`], of one family.
-    ///
-    /// # Errors
-    /// Likewise.
-    pub fn count_connections_of(&mut self, family: Family, mark: Mark) -> Result<u64, KernelError> {
-        let mut header = [0; FIXED];
-        header[0] = family.number();
-        self.count_with(&header, mark)
-    }
-
-    fn count_with(&mut self, header: &[u8], mark: Mark) -> Result<u64, KernelError> {
+    pub fn count_connections(&mut self, family: Family, mark: Mark) -> Result<u64, KernelError> {
         let count = Cell::new(0);
-        let ask = Message::new(message::GET_CONNECTIONS, 0, header)
-            .be32(cta::MARK, mark.value)
-            .be32(cta::MARK_MASK, mark.mask);
-        self.netfilter.dump_matching(ask, |_| {
+        self.netfilter.dump_matching(marked(family, mark), |_| {
             count.set(count.get() + 1);
             false
         })?;
@@ -138,6 +121,15 @@ impl Kernel {
         })?;
         Ok(found)
     }
+}
+
+/// A request for the connections of a family with a mark: the kernel picks them out.
+fn marked(family: Family, mark: Mark) -> Message {
+    let mut header = [0; FIXED];
+    header[0] = family.number();
+    Message::new(message::GET_CONNECTIONS, 0, &header)
+        .be32(cta::MARK, mark.value)
+        .be32(cta::MARK_MASK, mark.mask)
 }
 
 /// The attribute of a connection that is a number of four bytes.

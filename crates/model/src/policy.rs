@@ -101,6 +101,26 @@ pub enum Selector {
     Schedule(Spans),
 }
 
+impl Selector {
+    /// The names and the set of a selector by domain.
+    pub fn domain(&self) -> Option<(&[String], &str)> {
+        if let Self::Domain { names, set, .. } = self {
+            Some((names, set))
+        } else {
+            None
+        }
+    }
+
+    /// The minutes of a selector by local time.
+    pub fn schedule(&self) -> Option<&Spans> {
+        if let Self::Schedule(minutes) = self {
+            Some(minutes)
+        } else {
+            None
+        }
+    }
+}
+
 /// Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
 pub const PROTOCOLS_WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 /// ICMP.

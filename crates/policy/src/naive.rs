@@ -48,24 +48,11 @@ pub fn active(policies: &[Policy], minute: u16) -> Vec<bool> {
 
 /// Whether all schedules of a policy hold.
 pub(crate) fn is_active(policy: &Policy, minute: u16) -> bool {
-    policy.clauses.iter().all(|clause| match &clause.selector {
-        Selector::Schedule(minutes) => minutes.contains(minute.into()) != clause.not,
-        Selector::Family(_)
-        | Selector::Source(_)
-        | Selector::Destination(_)
-        | Selector::Protocol(_)
-        | Selector::SourcePort(_)
-        | Selector::DestinationPort(_)
-        | Selector::Interface(_)
-        | Selector::Mac(_)
-        | Selector::Dscp(_)
-        | Selector::Mark(_)
-        | Selector::User(_)
-        | Selector::Group(_)
-        | Selector::Cgroup(_)
-        | Selector::IcmpType { .. }
-        | Selector::Domain { .. } => true,
-    })
+    let mut schedules = policy
+        .clauses
+        .iter()
+        .filter_map(|clause| Some((clause.selector.schedule()?, clause.not)));
+    schedules.all(|(minutes, not)| minutes.contains(minute.into()) != not)
 }
 
 /// Whether one clause holds for a flow.

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use uplinkd_model::{Access, Config, Family, Health, Mark, Reason, Target, Uplink, notice::Notice};
 
-use super::Controller;
-use super::serve::News;
+use super::{Controller, serve::News};
 use crate::{
     Time,
     facts::{Known, LinkState, link_state},
@@ -158,6 +157,8 @@ impl Controller {
             *news = news.take().or(new);
         }
         self.reselect(news, now);
+        // The last resort's members may be others although nobody's service changed.
+        self.owe_resort();
     }
 
     fn known_of(&self, uplink: usize, family: Family) -> Known {

@@ -112,7 +112,6 @@ impl Controller {
         let is_due = self.failback_deadline().is_some_and(|at| at <= now);
         let must_choose = std::mem::take(&mut self.must_choose);
         if after == self.service && !is_due && !must_choose && told.is_none() {
-            self.owe_resort();
             return;
         }
         let before = std::mem::replace(&mut self.service, after);

@@ -11,7 +11,9 @@ use uplinkd_core::{
     explain::{Decision, Exit, ExplainedStep, Flow, PolicyAnswer, Verdict},
 };
 use uplinkd_kernel::{Kernel, RouteAnswer, RouteKind, RouteQuery};
-use uplinkd_model::{Config, Nat, TableId, UplinkName, policy::Selector};
+use uplinkd_model::{Config, Nat, TableId, UplinkName};
+
+use crate::resolver;
 use uplinkd_web::Refused;
 
 /// Where a new connection would go.
@@ -107,25 +109,7 @@ pub(super) fn domain_sets(
     kernel: &mut Kernel,
     query: &ExplainQuery,
 ) -> Option<BTreeSet<String>> {
-    let clauses = config.policies.iter().flat_map(|p| &p.clauses);
-    let mut wanted = clauses.filter_map(|clause| match &clause.selector {
-        Selector::Domain { names, set, .. } => Some((names, set)),
-        Selector::Family(_)
-        | Selector::Source(_)
-        | Selector::Destination(_)
-        | Selector::Protocol(_)
-        | Selector::SourcePort(_)
-        | Selector::DestinationPort(_)
-        | Selector::Interface(_)
-        | Selector::Mac(_)
-        | Selector::Dscp(_)
-        | Selector::Mark(_)
-        | Selector::User(_)
-        | Selector::Group(_)
-        | Selector::Cgroup(_)
-        | Selector::IcmpType { .. }
-        | Selector::Schedule(_) => None,
-    });
+    let mut wanted = resolver::domains(config);
     let first = wanted.next()?;
     let held = kernel.domain_sets_holding(&config.reserve.nft_table, query.to);
     if query.domains.is_empty() {
@@ -141,7 +125,7 @@ pub(super) fn domain_sets(
         };
         let is_of = |domain: &String| names.iter().any(|name| lies_below(domain, name));
         if query.domains.iter().any(is_of) {
-            sets.insert(set.clone());
+            sets.insert(set.to_owned());
         }
     }
     Some(sets)

@@ -27,7 +27,7 @@ pub(crate) fn status(
     let state = state(&lines, &picture);
     let newest = lines.iter().map(|l| l.since).max().unwrap_or_default();
     let count = |line: &LineSnapshot, kernel: &mut Kernel| {
-        let counted = kernel.count_connections_of(line.family, line.all_mark);
+        let counted = kernel.count_connections(line.family, line.all_mark);
         counted.ok().filter(|_| !line.absent)
     };
     Status {

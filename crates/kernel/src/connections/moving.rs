@@ -6,7 +6,7 @@ use uplinkd_model::{
     connection::{Tuple, TupleKind},
 };
 
-use super::{FIXED, tuple};
+use super::{marked, tuple};
 use crate::{
     Kernel, encode,
     errno::{Meaning, meaning, refused},
@@ -64,11 +64,7 @@ impl Kernel {
     /// The answers to connections that keep their source, as they arrive. The kernel picks the
     /// connections out.
     fn answers_to(&mut self, mark: Mark, family: Family) -> Result<Vec<Tuple>, KernelError> {
-        let mut header = [0; FIXED];
-        header[0] = family.number();
-        let ask = Message::new(message::GET_CONNECTIONS, 0, &header)
-            .be32(cta::MARK, mark.value)
-            .be32(cta::MARK_MASK, mark.mask);
+        let ask = marked(family, mark);
         let mut answers = Vec::new();
         self.netfilter.dump_matching(ask, |frame: &Frame<'_>| {
             let keeps_source = |c: &Connection| c.original.source == c.reply.destination;

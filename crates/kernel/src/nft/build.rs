@@ -35,7 +35,6 @@ use std::{
 
 use uplinkd_model::{
     Family, Nat,
-    classify::interface_number,
     nft::NftTable,
     policy::{Span, Spans, address_number},
 };
@@ -140,11 +139,6 @@ impl Builder<'_> {
         let others = !mask;
         format!("{what} mark set {what} mark and {others:#010x} or {value:#010x}")
     }
-}
-
-/// The number of an interface's name, as a key.
-fn interface(name: &str) -> u128 {
-    interface_number(name)
 }
 
 /// A hash of lines, for names of chains that nobody but their content tells apart.

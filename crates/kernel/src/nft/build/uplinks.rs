@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use uplinkd_model::{Family, Nat, nft::NftUplink, policy::Span};
+use uplinkd_model::{Family, Nat, classify::interface_number, nft::NftUplink, policy::Span};
 
 use super::{
-    Builder, FAMILIES, Whose, address, interface,
+    Builder, FAMILIES, Whose, address,
     stray::{STRAY_IN, STRAY_OUT, STRAY_OWN},
 };
 use crate::nft::{
@@ -64,7 +64,7 @@ impl Builder<'_> {
     /// What is looked up by interface.
     fn interfaces(&mut self) {
         let table = self.table;
-        let by_name = |u: &NftUplink| interface(&u.interface);
+        let by_name = |u: &NftUplink| interface_number(&u.interface);
         let uplinks = table.uplinks.iter();
         let names = uplinks.clone().map(|u| (vec![Span::one(by_name(u))], None));
         let names = Collection::set(vec![Datatype::Interface], Elements::Listed(names.collect()));
@@ -73,7 +73,7 @@ impl Builder<'_> {
             .clone()
             .map(|u| (by_name(u), Target::Goto(format!("pin_in_{}", u.slot))));
         let lan = table.lan.iter();
-        let lan = lan.map(|name| (interface(name), Target::Goto("classify".to_owned())));
+        let lan = lan.map(|name| (interface_number(name), Target::Goto("classify".to_owned())));
         self.map("arrive", Datatype::Interface, pins.chain(lan));
         let leave = uplinks
             .clone()
