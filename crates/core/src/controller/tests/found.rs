@@ -199,15 +199,53 @@ fn connections_of_an_uplink_that_the_file_lost_while_nobody_ran_are_released() {
     assert!(plan.steps.iter().any(|s| s.step == release), "{plan}");
 }
 
-#[test]
-fn a_line_that_serves_again_keeps_who_began_over_the_last_resort() {
+/// isp1 alone serves the default group; isp2 serves nobody but is in service.
+fn with_isp1_alone() -> Config {
     let mut config = config();
     for outlet in &mut config.outlets {
         if let OutletKind::Uplinks(outflow) = &mut outlet.kind {
             outflow.tiers[0].members.truncate(1);
         }
     }
-    // isp1 alone serves the default group; isp2 serves nobody but is in service.
+    config
+}
+
+/// Seed 13604, as it was drawn then: the kernel turns to the last resort before we do, and who begins
+/// in between is pinned to the line that is gone.
+#[test]
+fn who_began_over_the_last_resort_is_released_when_others_carry_it() {
+    let config = with_isp1_alone();
+    let observed = settled_with(&config, &machine(), &["isp1", "isp2"]);
+    let mut controller = running_with(&config, &observed, &["isp1", "isp2"]);
+    controller.handle(Event::Observed(Box::new(observed.clone())), at(1000));
+    plans(&mut controller, at(1000), &["isp1", "isp2"]);
+    controller.handle(link("wan1", false), at(1010));
+    let mut seen = Vec::new();
+    for ms in (1010..1200).step_by(10) {
+        for plan in plans(&mut controller, at(ms), &["isp2"]) {
+            seen.extend(plan.steps.iter().map(|s| s.step.clone()));
+            let outcomes = vec![Outcome::Done; plan.steps.len()];
+            controller.handle(Event::Outcomes(outcomes), at(ms));
+            let mut now = obeyed(&controller, &observed);
+            let wan1 = now.links.values_mut().find(|l| l.device.name == "wan1");
+            wan1.unwrap().carrier = false;
+            controller.handle(Event::Observed(Box::new(now)), at(ms));
+        }
+    }
+    let release = Step::MoveConnections {
+        mark: config.reserve.mark_out(Slot(1)),
+        family: FAMILY,
+    };
+    assert_eq!(
+        seen.iter().filter(|s| **s == release).count(),
+        1,
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_line_that_serves_again_keeps_who_began_over_the_last_resort() {
+    let config = with_isp1_alone();
     let observed = settled_with(&config, &machine(), &["isp2"]);
     let mut controller = running_with(&config, &observed, &["isp2"]);
     controller.handle(Event::Observed(Box::new(observed.clone())), at(1000));
