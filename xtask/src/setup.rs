@@ -18,7 +18,11 @@ const NFT: Program = Program {
 };
 
 /// What tests beside ours run in the laboratory, to see that all get along.
-const BESIDE: [Program; 6] = [
+const BESIDE: [Program; 7] = [
+    Program {
+        name: "ping",
+        package: "iputils-ping",
+    },
     Program {
         name: "ip",
         package: "iproute2",

@@ -17,7 +17,8 @@ const SAMPLE: &str = r##"# uplinkd: shares traffic between several ways to the i
 lan = ["br-lan"]                  # default []: every interface's
 
 # One table for each provider. Its name is up to you and is also the name of
-# its routing table: `ip route show table isp1`.
+# its routing table: `ip route show table isp1`. An interface that comes back
+# under another number can be named by its beginning: "ppp*".
 [uplink.isp1]
 interface = "eth1"
 weight = 3                        # default 1; here 3 of 5 new connections, at most 256

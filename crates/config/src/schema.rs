@@ -54,10 +54,11 @@ fn property(key: &Key) -> Value {
 }
 
 fn value(kind: Kind) -> Value {
-    let interface = json!({
-        "type": "string",
-        "pattern": r#"^[^\s/:"'\\*]{1,15}$"#,
-    });
+    // Alternative names are longer than first names; only an uplink's may be a beginning.
+    let interface = |end: &str| {
+        let pattern = format!(r#"^[^\s/:"'\\*]{{1,127}}{end}$"#);
+        json!({ "type": "string", "pattern": pattern })
+    };
     let address_or = |words: &str, family: Family| {
         let address = match family {
             Family::V4 => IPV4,
@@ -67,8 +68,8 @@ fn value(kind: Kind) -> Value {
         json!({ "type": "string", "pattern": pattern })
     };
     match kind {
-        Kind::Interface => interface,
-        Kind::Interfaces => json!({ "type": "array", "items": interface, "uniqueItems": true }),
+        Kind::Interface => interface(r"\*?"),
+        Kind::Interfaces => json!({ "type": "array", "items": interface(""), "uniqueItems": true }),
         Kind::Integer(Bounds { least, most }) => {
             json!({ "type": "integer", "minimum": least as i64, "maximum": most as i64 })
         }
@@ -139,7 +140,7 @@ fn attribute_value(attribute: Attribute) -> Value {
             let port = json!({ "type": "integer", "minimum": 1, "maximum": u16::MAX });
             json!({ "oneOf": [port, text(r"^\d{1,5}(\s*[-:]\s*\d{1,5})?$")] })
         }
-        Attribute::Interface => value(Kind::Interface),
+        Attribute::Interface => text(r#"^[^\s/:"'\\*]{1,15}$"#),
         Attribute::Mac => text("^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$"),
         Attribute::Dscp => number_or(
             63,

@@ -8,6 +8,7 @@
 //! length does not depend on the number of groups. Everything else is settled by comparing the whole
 //! desired state with a fresh look, until a look shows no difference.
 
+mod interfaces;
 mod line;
 mod release;
 mod reload;
@@ -19,6 +20,7 @@ mod settle;
 mod tests;
 mod view;
 
+pub use interfaces::with_first_names;
 pub(crate) use view::state_of;
 
 use std::collections::VecDeque;
@@ -33,6 +35,7 @@ use crate::{
     probe::{Due, Schedule, TargetKey},
     select::{Service, Serving},
 };
+use interfaces::Words;
 use line::{LineState, access};
 use resort::Resort;
 use review::Review;
@@ -42,7 +45,10 @@ use settle::Settle;
 /// Decides. One for each network namespace; give it every fact and carry out every action in order.
 #[derive(Debug)]
 pub struct Controller {
+    /// What the file says, with the interfaces' names as they are now.
     config: Config,
+    /// The interfaces as the file names them.
+    words: Words,
     /// The reserves whose objects are ours: the current one, then those of earlier configurations.
     claims: Vec<Reserve>,
     policies: Policies,
@@ -76,6 +82,7 @@ impl Controller {
             policies: Policies::new(&config, 0),
             must_choose: true,
             serving: vec![PerFamily::default(); config.outlets.len()],
+            words: Words::of(&config),
             config,
             claims,
             schedule: Schedule::default(),
@@ -106,12 +113,13 @@ impl Controller {
             Event::ObserveFailed { text } => self.observe_failed(text, now),
             Event::Hint { what } => self.take_hint(what, now),
             Event::LinkChanged {
+                index,
                 name,
                 admin_up,
                 carrier,
                 gone,
             } => {
-                self.take_link(&name, (admin_up, carrier, gone), now);
+                self.take_link(index, &name, (admin_up, carrier, gone), now);
             }
             Event::Reply { probe, rtt } => {
                 if let Some(key) = self.schedule.close(probe) {
@@ -206,7 +214,8 @@ impl Controller {
     fn take_hint(&mut self, what: HintKind, now: Time) {
         match what {
             HintKind::Nft | HintKind::Overrun => self.look_soon(now, true),
-            HintKind::Address | HintKind::Route | HintKind::Rule | HintKind::Nexthop => {
+            HintKind::Address(index) if self.is_bystander(index) => self.look_at_leisure(now),
+            HintKind::Address(_) | HintKind::Route | HintKind::Rule | HintKind::Nexthop => {
                 self.look_soon(now, false)
             }
         }

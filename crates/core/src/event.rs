@@ -27,7 +27,9 @@ pub enum Event {
     },
     /// An interface changed. Carries the new facts, so that the loss of a carrier needs no second look.
     LinkChanged {
-        /// The interface's name.
+        /// The interface's index.
+        index: u32,
+        /// Its name now.
         name: String,
         /// Switched on.
         admin_up: bool,
@@ -70,8 +72,8 @@ pub enum Event {
 /// What a hint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HintKind {
-    /// An address came or went.
-    Address,
+    /// An address came or went, at the interface of this index.
+    Address(u32),
     /// A route of ours, or a default route.
     Route,
     /// A rule.

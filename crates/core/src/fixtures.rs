@@ -1,6 +1,6 @@
 //! Two uplinks as configuration and as a machine, for tests.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use uplinkd_model::{
     Access, Config, Family, Gateway, Group, Link, Member, Nat, Observed, Outlet, OutletKind,
@@ -136,6 +136,8 @@ pub(crate) fn machine() -> Observed {
             index,
             name: format!("wan{index}"),
         },
+        alternative_names: BTreeSet::new(),
+        point_to_point: false,
         admin_up: true,
         carrier: true,
         addresses: vec![format!("100.64.{index}.2/24").parse().unwrap()],
@@ -146,6 +148,8 @@ pub(crate) fn machine() -> Observed {
         family: Family::V4,
         table: TableId::MAIN,
         metric: index * 100,
+        on_link: false,
+        advertised: false,
     };
     Observed {
         links: [1, 2].into_iter().map(|n| (n, link(n))).collect(),
@@ -167,6 +171,8 @@ pub(crate) fn machine_with_both_families() -> Observed {
             family: Family::V6,
             table: TableId::MAIN,
             metric: 1024,
+            on_link: false,
+            advertised: true,
         });
     }
     observed

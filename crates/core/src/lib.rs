@@ -20,9 +20,9 @@ mod select;
 mod status;
 mod time;
 
-pub use controller::Controller;
+pub use controller::{Controller, with_first_names};
 pub use event::{Action, Event, Probe, ProbeId};
-pub use facts::{LinkState, Usable};
+pub use facts::{LinkState, Usable, link_of};
 pub use families::PerFamily;
 pub use policies::cgroup_paths;
 pub use select::Waiting;

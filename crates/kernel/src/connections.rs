@@ -1,6 +1,7 @@
 //! Tracked connections: counted, listed, taken out of tracking one by one.
 
 mod moving;
+mod stale;
 mod tuple;
 
 use std::{cell::Cell, net::IpAddr};

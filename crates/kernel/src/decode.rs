@@ -35,12 +35,18 @@ fn device(index: u32, names: &Names) -> Device {
 /// A link (`RTM_NEWLINK`), without its addresses.
 pub fn link(body: &[u8]) -> Option<Link> {
     let flags = u32_at(body, 8)?;
-    let name = find(body.get(fixed::LINK..)?, ifla::NAME)?;
+    let attributes = body.get(fixed::LINK..)?;
+    let name = find(attributes, ifla::NAME)?;
+    // Nested attributes bear a flag in their kind, or not, by who wrote them.
+    let properties = find(attributes, ifla::PROPERTIES).unwrap_or_default();
+    let alternative = Attributes(properties).filter(|(kind, _)| *kind == ifla::ALTERNATIVE_NAME);
     Some(Link {
         device: Device {
             index: u32_at(body, 4)?,
             name: text(name),
         },
+        alternative_names: alternative.map(|(_, name)| text(name)).collect(),
+        point_to_point: flags & ifla::FLAG_POINT_TO_POINT != 0,
         admin_up: flags & ifla::FLAG_UP != 0,
         carrier: flags & ifla::FLAG_LOWER_UP != 0,
         addresses: Vec::new(),
@@ -74,14 +80,20 @@ pub fn nexthop(body: &[u8], names: &Names) -> Option<Nexthop> {
     let [family, _, proto, _] = *body.first_chunk()?;
     let attributes = body.get(fixed::NEXTHOP..)?;
     let id = NexthopId(find(attributes, nh::ID).and_then(|v| u32_at(v, 0))?);
+    let on_link = u32_at(body, 4)? & rt::FLAG_ON_LINK != 0;
     Some(Nexthop {
         id,
         proto: Proto(proto),
-        kind: nexthop_kind(family, attributes, names).unwrap_or(NexthopKind::Other),
+        kind: nexthop_kind(family, on_link, attributes, names).unwrap_or(NexthopKind::Other),
     })
 }
 
-fn nexthop_kind(family: u8, attributes: &[u8], names: &Names) -> Option<NexthopKind> {
+fn nexthop_kind(
+    family: u8,
+    on_link: bool,
+    attributes: &[u8],
+    names: &Names,
+) -> Option<NexthopKind> {
     if [nh::BLACKHOLE, nh::ENCAP, nh::FDB]
         .iter()
         .any(|k| find(attributes, *k).is_some())
@@ -99,6 +111,7 @@ fn nexthop_kind(family: u8, attributes: &[u8], names: &Names) -> Option<NexthopK
         family: family_of(family)?,
         device: device(index, names),
         gateway: find(attributes, nh::GATEWAY).and_then(ip),
+        on_link,
     })
 }
 
@@ -119,11 +132,13 @@ pub struct RouteOutline {
     pub proto: Proto,
     /// Its table.
     pub table: TableId,
+    /// It leads to hosts on the link itself. IPv6 has no such scope and never says so.
+    pub is_on_link: bool,
 }
 
 /// A route's outline (`RTM_NEWROUTE`, `RTM_DELROUTE`).
 pub fn route_outline(body: &[u8]) -> Option<RouteOutline> {
-    let [family, prefix_length, _, _, table, proto] = *body.first_chunk()?;
+    let [family, prefix_length, _, _, table, proto, scope] = *body.first_chunk()?;
     let attributes = body.get(fixed::ROUTE..)?;
     let wide = find(attributes, rt::TABLE).and_then(|v| u32_at(v, 0));
     Some(RouteOutline {
@@ -131,6 +146,7 @@ pub fn route_outline(body: &[u8]) -> Option<RouteOutline> {
         prefix_length,
         proto: Proto(proto),
         table: TableId(wide.unwrap_or_else(|| u32::from(table))),
+        is_on_link: scope == rt::SCOPE_LINK,
     })
 }
 
@@ -142,10 +158,7 @@ pub fn route(body: &[u8], names: &Names) -> Option<Route> {
         return None;
     }
     let attributes = body.get(fixed::ROUTE..)?;
-    let destination = match find(attributes, rt::DESTINATION) {
-        Some(value) => IpNet::new(ip(value)?, outline.prefix_length).ok()?.trunc(),
-        None => outline.family.default_route(),
-    };
+    let destination = destination(body, &outline)?;
     let is_plain = source_length == 0 && tos == 0;
     Some(Route {
         table: outline.table,
@@ -159,6 +172,14 @@ pub fn route(body: &[u8], names: &Names) -> Option<Route> {
         source: find(attributes, rt::SOURCE).and_then(ip),
         proto: outline.proto,
     })
+}
+
+/// Where a route leads to, host bits cleared.
+pub fn destination(body: &[u8], outline: &RouteOutline) -> Option<IpNet> {
+    match find(body.get(fixed::ROUTE..)?, rt::DESTINATION) {
+        Some(value) => Some(IpNet::new(ip(value)?, outline.prefix_length).ok()?.trunc()),
+        None => Some(outline.family.default_route()),
+    }
 }
 
 fn metric(attributes: &[u8]) -> u32 {
@@ -198,8 +219,19 @@ pub(crate) fn gateway(attributes: &[u8]) -> Option<IpAddr> {
 pub enum Hops {
     /// By a nexthop object or group.
     Object(NexthopId),
-    /// By these interfaces and gateways.
-    Ways(Vec<(u32, Option<IpAddr>)>),
+    /// By these.
+    Ways(Vec<Way>),
+}
+
+/// One way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The interface's index.
+    pub index: u32,
+    /// The gateway.
+    pub gateway: Option<IpAddr>,
+    /// The gateway is on the link, whatever addresses say.
+    pub on_link: bool,
 }
 
 /// The metric of a default route and where it leads; for what `route` says is `Other` too.
@@ -210,21 +242,29 @@ pub fn default_hops(body: &[u8]) -> Option<(u32, Hops)> {
     } else if let Some(ways) = find(attributes, rt::MULTIPATH) {
         Hops::Ways(multipath(ways))
     } else {
-        let index = find(attributes, rt::OIF).and_then(|v| u32_at(v, 0))?;
-        Hops::Ways(vec![(index, gateway(attributes))])
+        Hops::Ways(vec![Way {
+            index: find(attributes, rt::OIF).and_then(|v| u32_at(v, 0))?,
+            gateway: gateway(attributes),
+            on_link: u32_at(body, 8)? & rt::FLAG_ON_LINK != 0,
+        }])
     };
     Some((metric(attributes), hops))
 }
 
 /// The ways of a multipath route: a header with a length and an interface, then attributes.
-fn multipath(mut bytes: &[u8]) -> Vec<(u32, Option<IpAddr>)> {
+fn multipath(mut bytes: &[u8]) -> Vec<Way> {
     let mut ways = Vec::new();
     while let (Some(length), Some(index)) = (u16_at(bytes, 0), u32_at(bytes, 4)) {
         let length = usize::from(length);
         let Some(attributes) = bytes.get(fixed::HOP..length) else {
             break;
         };
-        ways.push((index, gateway(attributes)));
+        let flags = bytes.get(2).copied().unwrap_or_default();
+        ways.push(Way {
+            index,
+            gateway: gateway(attributes),
+            on_link: u32::from(flags) & rt::FLAG_ON_LINK != 0,
+        });
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
     ways

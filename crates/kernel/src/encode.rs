@@ -61,22 +61,27 @@ pub fn step(step: &Step) -> Result<Encoded, NeverMade> {
         | Step::DeleteNft { .. }
         | Step::NameTables(_)
         | Step::MoveConnections { .. }
+        | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
         | Step::ForgetSticky { .. } => Encoded::Elsewhere,
     })
 }
 
 fn new_nexthop(nexthop: &Nexthop, how: u16) -> Result<Message, NeverMade> {
-    let header = |family: u8| [family, 0, nexthop.proto.0, 0, 0, 0, 0, 0];
-    let message =
-        |family| Message::new(message::NEW_NEXTHOP, how, &header(family)).u32(nh::ID, nexthop.id.0);
+    let message = |family: u8, flags: u32| {
+        let mut header = [family, 0, nexthop.proto.0, 0, 0, 0, 0, 0];
+        header[4..].copy_from_slice(&flags.to_ne_bytes());
+        Message::new(message::NEW_NEXTHOP, how, &header).u32(nh::ID, nexthop.id.0)
+    };
     match &nexthop.kind {
         NexthopKind::Single {
             family,
             device,
             gateway,
+            on_link,
         } => {
-            let single = message(family.number()).u32(nh::OIF, device.index);
+            let flags = if *on_link { rt::FLAG_ON_LINK } else { 0 };
+            let single = message(family.number(), flags).u32(nh::OIF, device.index);
             Ok(match gateway {
                 Some(gateway) => single.attr(nh::GATEWAY, &octets(*gateway)),
                 None => single,
@@ -91,7 +96,7 @@ fn new_nexthop(nexthop: &Nexthop, how: u16) -> Result<Message, NeverMade> {
                 entries.extend_from_slice(&id.0.to_ne_bytes());
                 entries.extend_from_slice(&[low, high, 0, 0]);
             }
-            Ok(message(0).attr(nh::GROUP, &entries))
+            Ok(message(0, 0).attr(nh::GROUP, &entries))
         }
         NexthopKind::Other => Err(NeverMade("a nexthop that is neither a way out nor a group")),
     }

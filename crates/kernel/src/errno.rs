@@ -49,6 +49,7 @@ pub(crate) fn meaning(step: &Step, answer: Result<(), KernelError>) -> Meaning {
         | Step::NameTables(_)
         | Step::FlushConnections { .. }
         | Step::MoveConnections { .. }
+        | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
         | Step::ForgetSticky { .. } => Meaning::Settled(refused(&error)),
     }

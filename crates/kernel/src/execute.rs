@@ -113,6 +113,7 @@ impl Kernel {
                 Err(error) => nft_refused(&error),
             },
             Step::MoveConnections { mark, family } => self.move_connections(*mark, *family),
+            Step::FlushAddress { mark, address } => self.flush_address(*mark, *address),
             Step::DeleteConnections(tuples) => self.delete_connections(tuples),
             Step::ForgetSticky {
                 table,
@@ -165,6 +166,7 @@ impl Kernel {
             | Step::NameTables(_)
             | Step::FlushConnections { .. }
             | Step::MoveConnections { .. }
+            | Step::FlushAddress { .. }
             | Step::DeleteConnections(_)
             | Step::ForgetSticky { .. } => None,
         };

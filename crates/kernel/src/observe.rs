@@ -1,15 +1,15 @@
 //! A look at the kernel: dumps to [`Observed`].
 //!
 //! The kernel is asked only for what matters, so that a look stays cheap beside 100,000 routes of
-//! others: our routes by their protocol, routes in our tables by table, default routes of others by
-//! uplink interface. Each of these filters is applied by the kernel (strict checking).
+//! others: our routes by their protocol, routes in our tables by table, those of others by uplink
+//! interface. Each of these filters is applied by the kernel (strict checking).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::IpAddr,
 };
 
+use ipnet::IpNet;
 use nix::libc;
 use uplinkd_model::{
     Family, Link, Nexthop, NexthopId, NexthopKind, Observed, Reserve, Route, Rule, Slot, TableId,
@@ -19,7 +19,7 @@ use uplinkd_model::{
 
 use crate::{
     Kernel, cgroup,
-    decode::{self, Hops, Names},
+    decode::{self, Hops, Names, Way},
     netlink::{Frame, KernelError, Message, Reply},
     sysctl, table_names,
     wire::{fixed, link as ifla, message, route as rt},
@@ -39,7 +39,7 @@ pub struct Look {
     /// What we claim, and what earlier configurations claimed; the current one first. A route counts
     /// when its protocol is one of theirs or its table lies in one of their ranges.
     pub reserve: Vec<Reserve>,
-    /// Interfaces whose default routes, kept by others, are of interest.
+    /// Interfaces, as the file names them, whose default routes, kept by others, are of interest.
     pub uplink_interfaces: Vec<String>,
     /// Whether to read our nft table, which costs a few milliseconds.
     pub nft: bool,
@@ -83,7 +83,7 @@ impl Kernel {
         let nexthops = self.nexthops(&names)?;
         let rules = self.rules()?;
         let routes = self.routes(&want.reserve, &rules, &names)?;
-        let foreign_defaults = self.foreign_defaults(want, &links, &nexthops)?;
+        let foreign = self.foreign_routes(want, &links, &nexthops)?;
         let nft = match want.reserve.first() {
             Some(reserve) if want.nft => {
                 // Routing must not wait for a program that cannot be run: putting the table again
@@ -103,7 +103,8 @@ impl Kernel {
         };
         Ok(Observed {
             links,
-            foreign_defaults,
+            foreign_defaults: foreign.defaults,
+            on_link: foreign.on_link,
             nexthops,
             routes,
             rules,
@@ -223,48 +224,35 @@ impl Kernel {
         }
     }
 
-    /// Default routes that others keep in the main table, by uplink interface.
-    fn foreign_defaults(
+    /// What routes of others say about each uplink interface. The kernel is asked by interface and not
+    /// by table, since it would walk through the large one, `main`, in any case.
+    fn foreign_routes(
         &mut self,
         want: &Look,
         links: &BTreeMap<u32, Link>,
         nexthops: &BTreeMap<NexthopId, Nexthop>,
-    ) -> Result<Vec<ForeignDefault>, ObserveError> {
-        let is_uplink = |l: &&Link| want.uplink_interfaces.contains(&l.device.name);
+    ) -> Result<Foreign, ObserveError> {
+        let is_uplink = |l: &&Link| want.uplink_interfaces.iter().any(|name| l.is_called(name));
         let indices: Vec<u32> = links
             .values()
             .filter(is_uplink)
             .map(|l| l.device.index)
             .collect();
-        let mut found = Vec::new();
+        let is_of_interest = |frame: &Frame<'_>| {
+            decode::route_outline(frame.body).is_some_and(|o| {
+                let is_on_link = o.is_on_link && o.table == TableId::MAIN;
+                let is_ours = want.reserve.iter().any(|r| r.proto == o.proto);
+                (o.prefix_length == 0 || is_on_link) && !is_ours
+            })
+        };
+        let mut found = Foreign::default();
         for (family, index) in FAMILIES
             .into_iter()
             .flat_map(|f| indices.iter().map(move |i| (f, *i)))
         {
-            let message = get_routes(family, Proto(0), rt::UNICAST)
-                .u32(rt::TABLE, TableId::MAIN.0)
-                .u32(rt::OIF, index);
-            let is_foreign_default = |frame: &Frame<'_>| {
-                decode::route_outline(frame.body).is_some_and(|o| {
-                    o.prefix_length == 0 && !want.reserve.iter().any(|r| r.proto == o.proto)
-                })
-            };
-            for reply in self.list_in_table(message, is_foreign_default)? {
-                let Some((metric, hops)) = decode::default_hops(&reply.body) else {
-                    continue;
-                };
-                for (ifindex, gateway) in ways(hops, nexthops) {
-                    // A route over several interfaces is listed for each of them.
-                    if ifindex == index {
-                        found.push(ForeignDefault {
-                            ifindex,
-                            gateway,
-                            family,
-                            table: TableId::MAIN,
-                            metric,
-                        });
-                    }
-                }
+            let message = get_routes(family, Proto(0), rt::UNICAST).u32(rt::OIF, index);
+            for reply in self.list_in_table(message, is_of_interest)? {
+                found.take(&reply.body, index, nexthops);
             }
         }
         Ok(found)
@@ -311,13 +299,56 @@ fn tables_of_interest(
         .collect()
 }
 
-/// Interfaces and gateways that a default route leads to. An object is followed through one level
-/// of group, which is all that the kernel allows.
-fn ways(hops: Hops, nexthops: &BTreeMap<NexthopId, Nexthop>) -> Vec<(u32, Option<IpAddr>)> {
+/// What routes of others say about uplink interfaces.
+#[derive(Debug, Default)]
+struct Foreign {
+    defaults: Vec<ForeignDefault>,
+    on_link: BTreeMap<u32, BTreeSet<IpNet>>,
+}
+
+impl Foreign {
+    /// Takes a route that was listed for an interface.
+    fn take(&mut self, body: &[u8], index: u32, nexthops: &BTreeMap<NexthopId, Nexthop>) {
+        let Some(outline) = decode::route_outline(body) else {
+            return;
+        };
+        if outline.prefix_length > 0 {
+            let network = decode::destination(body, &outline);
+            self.on_link.entry(index).or_default().extend(network);
+            return;
+        }
+        let Some((metric, hops)) = decode::default_hops(body) else {
+            return;
+        };
+        // A route over several interfaces is listed for each of them.
+        let ways = ways(hops, nexthops).into_iter();
+        let ways = ways.filter(|way| way.index == index);
+        self.defaults.extend(ways.map(|way| ForeignDefault {
+            ifindex: index,
+            gateway: way.gateway,
+            family: outline.family,
+            table: outline.table,
+            metric,
+            on_link: way.on_link,
+            advertised: outline.proto == Proto(rt::PROTO_RA),
+        }));
+    }
+}
+
+/// Where a default route leads. An object is followed through one level of group, which is all that
+/// the kernel allows.
+fn ways(hops: Hops, nexthops: &BTreeMap<NexthopId, Nexthop>) -> Vec<Way> {
     let single = |id: &NexthopId| match &nexthops.get(id)?.kind {
         NexthopKind::Single {
-            device, gateway, ..
-        } => Some((device.index, *gateway)),
+            device,
+            gateway,
+            on_link,
+            ..
+        } => Some(Way {
+            index: device.index,
+            gateway: *gateway,
+            on_link: *on_link,
+        }),
         NexthopKind::Group(_) | NexthopKind::Other => None,
     };
     match hops {

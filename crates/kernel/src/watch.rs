@@ -8,11 +8,11 @@ use std::{collections::VecDeque, io};
 
 use nix::libc;
 use tokio::io::{Interest, unix::AsyncFd};
-use uplinkd_model::{Reserve, TableId};
+use uplinkd_model::Reserve;
 
 use crate::{
     decode,
-    netlink::{Frame, Frames, Protocol, Socket, find, text},
+    netlink::{Frame, Frames, Protocol, Socket, find, text, u32_at},
     nft::{OwnPorts, is_dynamic, wire as nft},
     wire::message,
 };
@@ -40,9 +40,9 @@ pub enum Hint {
         /// It is no more.
         gone: bool,
     },
-    /// Some address.
-    Address,
-    /// A route of ours, in one of our tables, or a default route in the main table.
+    /// Some address of the interface of this index.
+    Address(u32),
+    /// A route of ours, in one of our tables, or a default route.
     Route,
     /// Some rule.
     Rule,
@@ -170,7 +170,9 @@ impl Filter {
         match frame.kind {
             message::NEW_LINK => link(frame.body, false),
             message::DELETE_LINK => link(frame.body, true),
-            message::NEW_ADDRESS | message::DELETE_ADDRESS => Some(Hint::Address),
+            message::NEW_ADDRESS | message::DELETE_ADDRESS => {
+                u32_at(frame.body, 4).map(Hint::Address)
+            }
             message::NEW_ROUTE | message::DELETE_ROUTE => {
                 self.is_route_of_interest(frame.body).then_some(Hint::Route)
             }
@@ -187,7 +189,8 @@ impl Filter {
 
     fn is_route_of_interest(&self, body: &[u8]) -> bool {
         decode::route_outline(body).is_some_and(|route| {
-            let is_default = route.prefix_length == 0 && route.table == TableId::MAIN;
+            // In any table: DHCP clients put it where they are told to.
+            let is_default = route.prefix_length == 0;
             let ours = |r: &Reserve| r.proto == route.proto || r.has_table(route.table);
             is_default || self.reserve.iter().any(ours)
         })
@@ -280,11 +283,12 @@ mod tests {
 
     #[test]
     fn routes_count_by_protocol_by_table_or_as_default() {
-        for (table, proto, prefix_length) in [(9, 177, 24), (7001, 4, 24), (254, 16, 0)] {
+        let counting = [(9, 177, 24), (7001, 4, 24), (254, 16, 0), (100, 16, 0)];
+        for (table, proto, prefix_length) in counting {
             let body = route(table, proto, prefix_length);
             assert_eq!(hint(message::NEW_ROUTE, 0, &body), Some(Hint::Route));
         }
-        for (table, proto, prefix_length) in [(254, 4, 24), (6999, 4, 24), (100, 16, 0)] {
+        for (table, proto, prefix_length) in [(254, 4, 24), (6999, 4, 24), (100, 16, 1)] {
             let body = route(table, proto, prefix_length);
             assert_eq!(hint(message::DELETE_ROUTE, 0, &body), None);
         }

@@ -40,10 +40,14 @@ pub(crate) mod fixed {
 /// `IFLA_…` and interface flags.
 pub(crate) mod link {
     pub(crate) const NAME: u16 = 3;
+    pub(crate) const PROPERTIES: u16 = 52;
+    /// Inside the properties.
+    pub(crate) const ALTERNATIVE_NAME: u16 = 53;
     pub(crate) const EXT_MASK: u16 = 29;
     /// Leaves counters, which are most of a link's message, out of a dump.
     pub(crate) const SKIP_STATS: u32 = 1 << 3;
     pub(crate) const FLAG_UP: u32 = 0x1;
+    pub(crate) const FLAG_POINT_TO_POINT: u32 = 0x10;
     pub(crate) const FLAG_LOWER_UP: u32 = 0x1_0000;
 }
 
@@ -88,6 +92,10 @@ pub(crate) mod route {
 
     /// A cached copy of a route, which dumps of IPv6 may show.
     pub(crate) const FLAG_CLONED: u32 = 0x200;
+    /// `RTNH_F_ONLINK`, among the flags of a route, of one of its ways and of a nexthop object.
+    pub(crate) const FLAG_ON_LINK: u32 = 4;
+    /// `RTPROT_RA`.
+    pub(crate) const PROTO_RA: u8 = 9;
     /// What IPv6 makes of a metric of zero.
     pub(crate) const METRIC_DEFAULT_V6: u32 = 1024;
 }

@@ -20,6 +20,10 @@ use crate::{
 pub struct Link {
     /// The kernel's index and the name.
     pub device: Device,
+    /// Further names of it (`ip link property add … altname`).
+    pub alternative_names: BTreeSet<String>,
+    /// It has one other end only (PPP, tun, WireGuard): packets need no gateway to be sent by it.
+    pub point_to_point: bool,
     /// Switched on by somebody (`IFF_UP`).
     pub admin_up: bool,
     /// The far end is there (`IFF_LOWER_UP`).
@@ -36,6 +40,25 @@ impl Link {
             .copied()
             .filter(move |a| Family::of_net(*a) == family)
     }
+
+    /// Whether the file means this interface by `name`: its name, an alternative name, or a pattern
+    /// with an asterisk at the end.
+    pub fn is_called(&self, name: &str) -> bool {
+        match name.strip_suffix('*') {
+            Some(beginning) => self.device.name.starts_with(beginning),
+            None => self.device.name == name || self.alternative_names.contains(name),
+        }
+    }
+}
+
+/// The longest name of an interface: the kernel's `IFNAMSIZ` less the closing zero. Alternative names
+/// may be longer.
+pub const INTERFACE_NAME_MAX: usize = 15;
+
+/// Whether an interface may bear this as its first name, which rules, sockets, nft and sysctls go by;
+/// other than a pattern or a long alternative name.
+pub fn is_first_name(name: &str) -> bool {
+    name.len() <= INTERFACE_NAME_MAX && !name.ends_with('*')
 }
 
 /// An interface's index, which the kernel goes by, with the name, which people go by.
@@ -54,18 +77,22 @@ impl fmt::Display for Device {
 }
 
 /// A default route that somebody else keeps: where `gateway = "auto"` learns from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignDefault {
     /// The interface it leads out by.
     pub ifindex: u32,
-    /// Its gateway; none on a point-to-point line.
+    /// Its gateway, which may be of the other family; none on a point-to-point line.
     pub gateway: Option<IpAddr>,
     /// Its family.
     pub family: Family,
-    /// Its table.
+    /// Its table: `main` is believed first.
     pub table: TableId,
     /// Its metric: the lowest is believed.
     pub metric: u32,
+    /// Who keeps it said that the gateway is on the link, whatever the addresses say (`onlink`).
+    pub on_link: bool,
+    /// A router has advertised it, and may take it back (protocol `ra`).
+    pub advertised: bool,
 }
 
 /// A kernel nexthop object (`ip nexthop`).
@@ -84,12 +111,14 @@ pub struct Nexthop {
 pub enum NexthopKind {
     /// One way out.
     Single {
-        /// Its family.
+        /// The family of its gateway, which IPv4 routes need not share; without one, of its routes.
         family: Family,
         /// The interface.
         device: Device,
         /// The gateway; none on a point-to-point line.
         gateway: Option<IpAddr>,
+        /// The gateway is on the link although no address says so (`onlink`).
+        on_link: bool,
     },
     /// Several, each with its weight (1 to 256, 65536 from kernel 6.12 on), in order of id.
     Group(Vec<(NexthopId, u16)>),
@@ -228,6 +257,9 @@ pub struct Observed {
     pub links: BTreeMap<u32, Link>,
     /// Default routes of others.
     pub foreign_defaults: Vec<ForeignDefault>,
+    /// Networks that `main` says are on the link of an uplink's interface, by its index; IPv4 only,
+    /// where routes say it.
+    pub on_link: BTreeMap<u32, BTreeSet<IpNet>>,
     /// All nexthop objects.
     pub nexthops: BTreeMap<NexthopId, Nexthop>,
     /// Routes with our protocol number or in our tables.
@@ -249,9 +281,22 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// The interface of a name.
+    /// The interface of a first name.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.values().find(|l| l.device.name == name)
+    }
+
+    /// The interface that the file means by `name`, also where that is an alternative name or a
+    /// pattern, and which is not among `taken`. Of several that fit a pattern one with a carrier is
+    /// taken, and of those the oldest.
+    pub fn link_called(&self, name: &str, taken: &BTreeSet<String>) -> Option<&Link> {
+        let first = self.link(name).filter(|l| !taken.contains(&l.device.name));
+        first.or_else(|| {
+            let links = self.links.values();
+            links
+                .filter(|l| l.is_called(name) && !taken.contains(&l.device.name))
+                .min_by_key(|l| (!(l.admin_up && l.carrier), l.device.index))
+        })
     }
 }
 

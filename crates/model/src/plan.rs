@@ -1,6 +1,6 @@
 //! Ordered work for the kernel, printable as the lines that a person would type.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,14 @@ pub enum Step {
         /// Which family.
         family: Family,
     },
+    /// Take the connections with this mark out of connection tracking that talk from an address of
+    /// this machine, translated or not, or to it.
+    FlushAddress {
+        /// Which mark.
+        mark: Mark,
+        /// Which address.
+        address: IpAddr,
+    },
     /// Take these connections out of connection tracking, each by its original direction, and keep
     /// answers to untranslated ones out for a moment, as above.
     DeleteConnections(Vec<Tuple>),
@@ -89,6 +97,7 @@ impl Step {
             | Self::DeleteRule(_)
             | Self::DeleteNft { .. }
             | Self::FlushConnections { .. }
+            | Self::FlushAddress { .. }
             | Self::MoveConnections { .. }
             | Self::DeleteConnections(_)
             | Self::ForgetSticky { .. } => true,
@@ -165,6 +174,15 @@ impl fmt::Display for Step {
                 }
                 write!(f, " -m {mark}")
             }
+            Self::FlushAddress { mark, address } => {
+                let flag = Family::of(*address).flag();
+                let flag = flag.trim_start_matches('-');
+                write!(
+                    f,
+                    "conntrack -D -f ipv{flag} -m {mark} --reply-dst {address}; \
+                     conntrack -D -f ipv{flag} -m {mark} --orig-dst {address}"
+                )
+            }
             Self::DeleteConnections(tuples) => match tuples.as_slice() {
                 [one] => write!(f, "conntrack -D {one}"),
                 many => write!(f, "conntrack -D # {} connections, one by one", many.len()),
@@ -204,8 +222,12 @@ impl fmt::Display for NexthopWords<'_> {
             NexthopKind::Single {
                 gateway: Some(gateway),
                 device,
+                on_link,
                 ..
-            } => write!(f, " via {gateway} dev {device}")?,
+            } => {
+                let on_link = if *on_link { " onlink" } else { "" };
+                write!(f, " via {gateway} dev {device}{on_link}")?;
+            }
             NexthopKind::Single {
                 gateway: None,
                 device,

@@ -32,6 +32,8 @@ pub use memory::StickyMemory;
 pub enum Notification {
     /// An interface changed.
     Link {
+        /// Its index.
+        index: u32,
         /// Its name.
         name: String,
         /// Switched on.

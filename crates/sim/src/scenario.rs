@@ -336,6 +336,7 @@ fn strangers(kernel: &mut Kernel, reserve: &Reserve) {
             family: Family::V4,
             device: device.clone(),
             gateway: None,
+            on_link: false,
         },
     };
     kernel.put_nexthop(single(7, theirs));
@@ -368,6 +369,7 @@ fn squat(kernel: &mut Kernel, config: &Config, luck: &mut fastrand::Rng) {
                 family: Family::V4,
                 device,
                 gateway: None,
+                on_link: false,
             },
         });
     } else {

@@ -3,16 +3,37 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use toml::Spanned;
+use uplinkd_model::kernel_state::INTERFACE_NAME_MAX;
 
 use crate::{
     check::uplink_named, diagnostic::Diagnostic, quote::quoted, raw::RawFile, reader::Found,
 };
 
-/// The kernel's `IFNAMSIZ` less the closing zero.
-const LENGTH_MAX: usize = 15;
+/// The longest alternative name (`ALTIFNAMSIZ` less the closing zero).
+const ALTERNATIVE_MAX: usize = 127;
 
-/// Checks a name. `what` says whose it is.
+/// Checks the name of an uplink's interface, which may be an alternative name, or end with an
+/// asterisk: any interface whose name begins so.
+pub(super) fn uplinks(word: &Spanned<String>, what: &str, found: &mut Found) -> Option<String> {
+    let (beginning, end) = match word.get_ref().strip_suffix('*') {
+        Some(beginning) => (beginning, "*"),
+        None => (word.get_ref().as_str(), ""),
+    };
+    let beginning = Spanned::new(word.span(), beginning.to_owned());
+    Some(called(&beginning, what, ALTERNATIVE_MAX, found)? + end)
+}
+
+/// Checks a first name. `what` says whose it is.
 pub(super) fn name(name: &Spanned<String>, what: &str, found: &mut Found) -> Option<String> {
+    called(name, what, INTERFACE_NAME_MAX, found)
+}
+
+fn called(
+    name: &Spanned<String>,
+    what: &str,
+    length_max: usize,
+    found: &mut Found,
+) -> Option<String> {
     let word = name.get_ref();
     let refuse = |reason: &str, label: &str, hint: &str| {
         Diagnostic::error(name.span(), format!("{what} {reason}"))
@@ -38,14 +59,14 @@ pub(super) fn name(name: &Spanned<String>, what: &str, found: &mut Found) -> Opt
             "not an interface's name",
             "give the name of one interface, as `ip link` shows it",
         )
-    } else if word.len() > LENGTH_MAX {
+    } else if word.len() > length_max {
         refuse(
             &format!(
-                "cannot be {}: no interface's name is longer than {LENGTH_MAX} characters",
+                "cannot be {}: no interface's name is longer than {length_max} characters",
                 quoted(word)
             ),
             "too long",
-            "give the name that `ip link` shows first; an alternative name (altname) does not do",
+            "give the name that `ip link` shows first",
         )
     } else if word == "." || word == ".." || word == "lo" {
         refuse(
@@ -71,7 +92,8 @@ fn character(c: char) -> String {
 pub(super) fn lan(lan: &[Spanned<String>], found: &mut Found) -> Vec<(String, Range<usize>)> {
     let mut seen: Vec<(String, Range<usize>)> = Vec::new();
     for interface in lan {
-        let Some(checked) = name(interface, "an interface in `lan`", found) else {
+        let what = "an interface in `lan`";
+        let Some(checked) = called(interface, what, ALTERNATIVE_MAX, found) else {
             continue;
         };
         match seen.iter().find(|(name, _)| *name == checked) {

@@ -34,7 +34,7 @@ pub(super) fn check(
     let interface = raw
         .interface
         .as_ref()
-        .map(|i| interface::name(i, &format!("the interface of {whose}"), found));
+        .map(|i| interface::uplinks(i, &format!("the interface of {whose}"), found));
     let weight = raw
         .weight
         .as_ref()

@@ -17,7 +17,7 @@ pub(crate) static UPLINK: Keys = Keys {
             "interface",
             Kind::Interface,
             r#""eth1""#,
-            "the network interface that leads to the provider",
+            "the network interface that leads to the provider: its name, an alternative name, or a beginning and an asterisk (\"ppp*\") where it comes back under another number",
         ),
         optional(
             "weight",

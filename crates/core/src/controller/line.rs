@@ -1,13 +1,13 @@
 //! Lines: what is known of each family of each uplink, and its settled health.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use uplinkd_model::{Access, Config, Family, Health, Mark, Reason, Target, Uplink, notice::Notice};
 
 use super::{Controller, serve::News};
 use crate::{
     Time,
-    facts::{Known, LinkState, link_state},
+    facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
     health::judge,
     probe::{TargetKey, TargetState},
@@ -29,6 +29,10 @@ pub(super) struct LineState {
     pub(super) serves_unknown: bool,
     /// Connections that must leave connection tracking once somebody else serves.
     pub(super) flush: Option<Mark>,
+    /// The addresses that it had when its link was last usable.
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// Addresses that it no longer has, whose connections must leave connection tracking.
+    pub(super) stale: BTreeSet<IpAddr>,
 }
 
 impl LineState {
@@ -44,6 +48,8 @@ impl LineState {
             targets: vec![TargetState::default(); access.probe.targets.len()],
             serves_unknown: false,
             flush: None,
+            addresses: BTreeSet::new(),
+            stale: BTreeSet::new(),
         }
     }
 
@@ -56,6 +62,14 @@ impl LineState {
             access.map(move |(family, access)| Self::new(index, family, access, now))
         });
         lines.collect()
+    }
+
+    /// Notes which addresses came and went. What talks from one that is gone, or to it, has no future:
+    /// the kernel releases only what it masqueraded.
+    fn take_addresses(&mut self, now: BTreeSet<IpAddr>) {
+        let before = std::mem::replace(&mut self.addresses, now);
+        self.stale.extend(before);
+        self.stale.retain(|a| !self.addresses.contains(a));
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -89,32 +103,32 @@ impl Controller {
     /// An interface changed: what its carrier says counts at once, the rest is looked up.
     pub(super) fn take_link(
         &mut self,
+        index: u32,
         name: &str,
         (admin_up, carrier, gone): (bool, bool, bool),
         now: Time,
     ) {
         let is_uplinks = self.config.uplinks.iter().any(|u| u.interface == name);
+        let is_awaited = self.awaits_a_name();
         let Some(observed) = self.observed.as_mut() else {
             return;
         };
-        let Some(index) = observed
-            .links
-            .iter()
-            .find(|(_, l)| l.device.name == name)
-            .map(|(i, _)| *i)
-        else {
-            if is_uplinks {
+        let known = observed.links.get(&index);
+        if known.is_none_or(|l| l.device.name != name) {
+            if is_uplinks || known.is_some() {
                 self.look_now(now, false);
+            } else if is_awaited {
+                self.look_soon(now, false);
             }
             return;
-        };
+        }
         if gone {
             observed.links.remove(&index);
         } else if let Some(link) = observed.links.get_mut(&index) {
             if (link.admin_up, link.carrier) == (admin_up, carrier) {
                 // It may have changed twice while nobody told us, and the kernel has then removed
                 // its nexthops, of which it never tells.
-                if is_uplinks {
+                if is_uplinks || is_awaited {
                     self.look_soon(now, false);
                 }
                 return;
@@ -176,6 +190,9 @@ impl Controller {
         );
         let line = &mut self.lines[index];
         let family = line.family;
+        if let Some(usable) = link.usable() {
+            line.take_addresses(usable.addresses.iter().map(ipnet::IpNet::addr).collect());
+        }
         let was_usable = line.link.usable().is_some();
         let is_first_look = line.is_first_look();
         if line.is_absent() {
@@ -218,8 +235,13 @@ impl Controller {
         }
         self.settle
             .because(|| format!("the link of uplink {name} changed ({family})"));
-        if usable.gateway != line.known.gateway || is_first_look {
-            line.known.gateway = usable.gateway;
+        let learned = Learned {
+            gateway: usable.gateway,
+            on_link: usable.on_link,
+            advertised: usable.advertised,
+        };
+        let before = line.known.gateway.replace(learned);
+        if before.is_none_or(|b| b.gateway != usable.gateway) || is_first_look {
             let gateway = usable
                 .gateway
                 .map_or_else(|| "none (point to point)".to_owned(), |g| g.to_string());

@@ -1,5 +1,7 @@
 //! Releasing connections: what is owed to whom, and when it is paid.
 
+use std::net::IpAddr;
+
 use uplinkd_model::{Outcome, Plan, Step};
 
 use super::Controller;
@@ -55,6 +57,10 @@ impl Controller {
                     let reason = format!("uplink {name} ({family}) is out of service");
                     due.push((flush(mark, family), reason));
                 }
+                due.extend(line.stale.iter().map(|address| {
+                    let reason = format!("uplink {name} no longer has {address}");
+                    (self.flush_stale(line, *address), reason)
+                }));
             }
         }
         due.extend(
@@ -80,6 +86,15 @@ impl Controller {
                 continue;
             }
             let step = &planned.step;
+            if let Step::FlushAddress { mark, address } = step {
+                let reserve = &self.config.reserve;
+                let slot = |line: &super::LineState| self.config.uplinks[line.uplink].slot;
+                let lines = self.lines.iter_mut();
+                let lines = lines.filter(|l| reserve.mark_all(slot(l)) == *mark);
+                lines.for_each(|line| {
+                    line.stale.remove(address);
+                });
+            }
             for line in &mut self.lines {
                 line.flush = line.flush.filter(|mark| flush(*mark, line.family) != *step);
             }
@@ -87,6 +102,12 @@ impl Controller {
                 .retain(|(mark, family)| flush(*mark, *family) != *step);
             self.moves.retain(|m| m.step != *step);
         }
+    }
+
+    fn flush_stale(&self, line: &super::LineState, address: IpAddr) -> Step {
+        let slot = self.config.uplinks[line.uplink].slot;
+        let mark = self.config.reserve.mark_all(slot);
+        Step::FlushAddress { mark, address }
     }
 
     /// Whether a step takes away the service object or the connections of an uplink in service.
@@ -118,6 +139,7 @@ impl Controller {
             | Step::DeleteNft { .. }
             | Step::NameTables(_)
             | Step::MoveConnections { .. }
+            | Step::FlushAddress { .. }
             | Step::DeleteConnections(_)
             | Step::ForgetSticky { .. } => false,
         }

@@ -2,7 +2,7 @@
 
 use uplinkd_model::{Config, Outlet, notice::Notice, policy::OutletTier};
 
-use super::{Controller, LineState};
+use super::{Controller, LineState, Words};
 use crate::{
     Time,
     families::{FAMILIES, PerFamily},
@@ -16,6 +16,8 @@ impl Controller {
     /// are gone will be released. Outlets that keep their code keep the tier that serves.
     pub(super) fn take_config(&mut self, config: Config, now: Time) {
         let old = std::mem::replace(&mut self.config, config);
+        self.words = Words::of(&self.config);
+        self.resolve_interfaces();
         self.take_lines(&old, now);
         self.serving = kept_tiers(&old.outlets, &self.serving, &self.config.outlets);
         self.must_choose = true;

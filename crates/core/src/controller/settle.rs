@@ -21,6 +21,8 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(20);
 /// The longest a hint waits, so that constant noise cannot starve the look.
 const NOISE_MAX: Duration = Duration::from_millis(100);
+/// How long a hint waits that hardly concerns us: others may change addresses by the thousand.
+const LEISURE: Duration = Duration::from_secs(1);
 /// Time between looks when nothing hints at a change: the net under lost notifications.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -94,6 +96,11 @@ impl Controller {
         );
     }
 
+    /// Looks at the kernel some time soon, where nothing else makes it look before.
+    pub(super) fn look_at_leisure(&mut self, now: Time) {
+        self.settle.look_at.get_or_insert(now + LEISURE);
+    }
+
     pub(super) fn look_if_due(&mut self, now: Time) {
         if self.settle.slow_at.is_some_and(|t| t <= now) {
             self.settle.with_nft = true;
@@ -137,6 +144,7 @@ impl Controller {
             self.adopt_service(&observed);
         }
         self.observed = Some(observed);
+        self.resolve_interfaces();
         self.take_facts(now);
         self.start_probes(now);
         if self.settle.in_flight.is_some() {

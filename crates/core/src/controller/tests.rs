@@ -194,6 +194,7 @@ fn a_silent_uplink_leaves_in_two_steps_before_anything_else() {
 fn loss_of_carrier_needs_no_second_look() {
     let mut controller = running(&["isp1", "isp2"], &["isp1", "isp2"]);
     let gone = Event::LinkChanged {
+        index: 1,
         name: "wan1".into(),
         admin_up: true,
         carrier: false,

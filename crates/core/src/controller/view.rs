@@ -86,7 +86,7 @@ impl Controller {
             table: reserve.table_service(uplink.slot),
             mark: reserve.mark_out(uplink.slot),
             all_mark: reserve.mark_all(uplink.slot),
-            gateway: known_gateway.or(state.known.gateway),
+            gateway: known_gateway.or(state.known.gateway.and_then(|l| l.gateway)),
             addresses: link
                 .map(|l| l.addresses_of(family).collect())
                 .unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uplinkd_model::{
     Family, Nat, Outlet, Uplink,
+    kernel_state::is_first_name,
     nft::{NftOutlet, NftTable, NftUplink, Refusal},
     policy::{End, OutletKind},
 };
@@ -12,7 +13,12 @@ use super::{Inputs, mirrors};
 
 pub(super) fn table(inputs: &Inputs<'_>) -> NftTable {
     let (config, policies) = (inputs.config, inputs.policies);
-    let mut uplinks: Vec<_> = config.uplinks.iter().map(|u| uplink(inputs, u)).collect();
+    // nft would take a pattern for what it says, while one interface is meant.
+    let named = config
+        .uplinks
+        .iter()
+        .filter(|u| is_first_name(&u.interface));
+    let mut uplinks: Vec<_> = named.map(|u| uplink(inputs, u)).collect();
     uplinks.sort_by_key(|u| u.slot);
     let mut outlets: Vec<_> = config.outlets.iter().map(|o| outlet(inputs, o)).collect();
     outlets.sort_by_key(|o| o.code);
@@ -20,7 +26,12 @@ pub(super) fn table(inputs: &Inputs<'_>) -> NftTable {
     NftTable {
         name: config.reserve.nft_table.clone(),
         marks: config.reserve.marks(),
-        lan: config.lan.clone(),
+        lan: config
+            .lan
+            .iter()
+            .filter(|n| is_first_name(n))
+            .cloned()
+            .collect(),
         foreign_marks: mirrors::foreign_marks(inputs),
         uplinks,
         outlets,

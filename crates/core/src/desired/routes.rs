@@ -23,9 +23,10 @@ pub(super) fn nexthops(inputs: &Inputs<'_>, family: Family) -> BTreeMap<NexthopI
         id,
         proto: reserve.proto,
         kind: NexthopKind::Single {
-            family,
+            family: usable.gateway.map_or(family, Family::of),
             device: usable.device.clone(),
             gateway: usable.gateway,
+            on_link: usable.on_link,
         },
     };
     let mut all = Vec::new();

@@ -14,7 +14,10 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use uplinkd_model::{Family, Outlet, OutletKind, Rule, TableId, kernel_state::RuleAction};
+use uplinkd_model::{
+    Family, Outlet, OutletKind, Rule, TableId,
+    kernel_state::{RuleAction, is_first_name},
+};
 
 use super::{Inputs, mirrors, outlets};
 use crate::facts::LinkState;
@@ -34,14 +37,16 @@ pub(super) fn rules(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Rule> {
     let lines = inputs.lines.iter().filter(|l| l.family == family);
     for line in lines.filter(|l| *l.link != LinkState::Absent) {
         let uplink = line.uplink;
+        let is_named = is_first_name(&uplink.interface);
         let (service, path) = (
             reserve.table_service(uplink.slot),
             reserve.table_path(uplink.slot),
         );
-        rules.insert(Rule {
+        // A pattern that nothing fits yet is no name for the kernel.
+        rules.extend(is_named.then(|| Rule {
             oif: Some(uplink.interface.clone()),
             ..lookup(first + 10, path)
-        });
+        }));
         rules.insert(Rule {
             mark: Some(reserve.mark_in(uplink.slot)),
             ..lookup(first + 20, path)
@@ -65,7 +70,8 @@ pub(super) fn rules(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Rule> {
         rules.insert(default);
     } else {
         // `iif lo` is how a rule says "the router's own".
-        for lan in inputs.config.lan.iter().map(String::as_str).chain(["lo"]) {
+        let lan = inputs.config.lan.iter().map(String::as_str);
+        for lan in lan.filter(|n| is_first_name(n)).chain(["lo"]) {
             rules.insert(Rule {
                 iif: Some(lan.to_owned()),
                 ..default.clone()

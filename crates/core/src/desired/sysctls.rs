@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uplinkd_model::{Config, Observed};
+use uplinkd_model::{Config, Family, Observed, kernel_state::is_first_name};
 
 use crate::families::PerFamily;
 
@@ -47,8 +47,7 @@ fn wanted_v4(config: &Config) -> Vec<Wanted> {
         one("net/ipv4/fib_multipath_hash_policy", &["1", "3"]),
         one("net/ipv4/conf/all/src_valid_mark", &["1"]),
     ];
-    let uplinks = config.uplinks.iter().filter(|u| u.ipv4.is_some());
-    for interface in uplinks.map(|u| &u.interface) {
+    for interface in interfaces(config, Family::V4) {
         all.push(one(rp_filter(interface), &["2", "0"]));
         let path = format!("net/ipv4/conf/{interface}/ignore_routes_with_linkdown");
         all.push(one(path, &["1"]));
@@ -61,13 +60,19 @@ fn wanted_v6(config: &Config) -> Vec<Wanted> {
         one(FORWARDING_V6, &["1"]),
         one("net/ipv6/fib_multipath_hash_policy", &["1", "3"]),
     ];
-    let uplinks = config.uplinks.iter().filter(|u| u.ipv6.is_some());
-    for interface in uplinks.map(|u| &u.interface) {
+    for interface in interfaces(config, Family::V6) {
         // A router that forwards takes router advertisements only with 2. Who has 0 takes none.
         let path = format!("net/ipv6/conf/{interface}/accept_ra");
         all.push(one(path, &["2", "0"]));
     }
     all
+}
+
+/// The uplinks' interfaces, where their names are known.
+fn interfaces(config: &Config, family: Family) -> impl Iterator<Item = &String> {
+    let uplinks = config.uplinks.iter();
+    let uplinks = uplinks.filter(move |u| u.access(family).is_some());
+    uplinks.map(|u| &u.interface).filter(|n| is_first_name(n))
 }
 
 fn rp_filter(interface: &str) -> String {

@@ -32,7 +32,12 @@ pub fn run(file: &Path, state_dir: &Path, verbose: bool) -> anyhow::Result<Exit>
     let minute = local_time::minute_now();
     controller.handle(Event::LocalTime { minute }, Time::default());
     let observed = kernel
-        .observe(&look(controller.config(), controller.claims(), true))
+        .observe(&look(
+            controller.config(),
+            controller.uplink_interfaces(),
+            controller.claims(),
+            true,
+        ))
         .context("cannot look at this machine's network")?;
     controller.handle(Event::Observed(Box::new(observed)), Time::default());
     let mut steps = Vec::new();

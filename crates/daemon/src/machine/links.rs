@@ -1,7 +1,8 @@
 //! Interfaces, addresses and gateways, family by family.
 
 use uplinkd_config::{Diagnostic, Field, Parsed};
-use uplinkd_model::{Access, Config, Family, Gateway, Link, Observed, Uplink, intent::is_on_link};
+use uplinkd_core::{LinkState, link_of};
+use uplinkd_model::{Config, Family, Link, Observed, Reason, Reserve, Uplink};
 
 use super::Problem;
 
@@ -49,7 +50,14 @@ pub(super) fn uplinks(
                 continue;
             };
             if has(family) {
-                found.extend(gateway(parsed, uplink, family, access, link, observed));
+                found.extend(gateway(
+                    parsed,
+                    uplink,
+                    family,
+                    &config.reserve,
+                    link,
+                    observed,
+                ));
             } else if access.expected {
                 let at = parsed.span_of(&uplink.name, Field::Access(family));
                 found.push(Problem::local(no_address(uplink, Some(family), at)));
@@ -80,63 +88,42 @@ fn gateway(
     parsed: &Parsed,
     uplink: &Uplink,
     family: Family,
-    access: &Access,
+    reserve: &Reserve,
     link: &Link,
     observed: &Observed,
 ) -> Option<Problem> {
     let interface = &uplink.interface;
     let at = || parsed.span_of(&uplink.name, Field::Gateway(family));
-    let addresses: Vec<_> = link.addresses_of(family).collect();
-    match access.gateway {
-        Gateway::Address(gateway) if !is_direct(gateway, &addresses) => {
-            let networks: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            Some(Problem::local(
-                Diagnostic::error(
-                    at(),
-                    format!("gateway {gateway} is not in a network of {interface}"),
-                )
-                .hint(format!(
-                    "{interface} has {}; write a gateway from there, or \"auto\"",
-                    networks.join(", ")
-                )),
-            ))
-        }
-        Gateway::Auto => {
-            let leads_out = |d: &uplinkd_model::kernel_state::ForeignDefault| {
-                d.ifindex == link.device.index && d.family == family
-            };
-            if observed.foreign_defaults.iter().any(leads_out) {
-                return None;
-            }
-            let key = match family {
-                Family::V4 => "ipv4",
-                Family::V6 => "ipv6",
-            };
-            Some(Problem::local(
-                Diagnostic::warning(
-                    at(),
-                    format!(
-                        "no {family} default route leads out by {interface} to learn the gateway from"
-                    ),
-                )
-                .hint(format!(
-                    "write `gateway = \"…\"` below [uplink.{}.{key}], or `use = false` where the \
-                     line does not have {family}",
-                    uplink.name
-                )),
-            ))
-        }
-        Gateway::Address(_) => None,
-    }
-}
-
-/// Link-local gateways always are.
-fn is_direct(gateway: std::net::IpAddr, networks: &[ipnet::IpNet]) -> bool {
-    let is_link_local = match gateway {
-        std::net::IpAddr::V4(_) => false,
-        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    let key = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
     };
-    is_link_local || is_on_link(gateway, networks)
+    let name = &uplink.name;
+    // What else can be wrong with a link is told of the interface as a whole.
+    let diagnostic = match link_of(uplink, family, observed, reserve) {
+        LinkState::Unusable(Reason::GatewayOffLink { gateway }) => {
+            let networks: Vec<_> = link.addresses_of(family).map(|a| a.to_string()).collect();
+            Diagnostic::error(
+                at(),
+                format!("gateway {gateway} is not in a network of {interface}"),
+            )
+            .hint(format!(
+                "{interface} has {}; write a gateway from there, or \"auto\", or tell the kernel \
+                 that it is on the link: ip route add {gateway} dev {interface}",
+                networks.join(", ")
+            ))
+        }
+        LinkState::Unusable(Reason::NoGateway) => Diagnostic::warning(
+            at(),
+            format!("no {family} default route leads out by {interface} to learn the gateway from"),
+        )
+        .hint(format!(
+            "write `gateway = \"…\"` below [uplink.{name}.{key}], or `use = false` where the line \
+             does not have {family}"
+        )),
+        LinkState::Usable(_) | LinkState::Unusable(_) | LinkState::Absent => return None,
+    };
+    Some(Problem::local(diagnostic))
 }
 
 pub(super) fn lan(found: &mut Vec<Problem>, parsed: &Parsed, config: &Config, observed: &Observed) {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use uplinkd_config::{Diagnostic, Parsed};
+use uplinkd_core::with_first_names;
 use uplinkd_kernel::{Features, Kernel, sysctl};
 use uplinkd_model::{Config, Observed, Reserve, Rule, policy::Selector};
 
@@ -55,10 +56,13 @@ pub fn examine(
     earlier: &[Reserve],
 ) -> anyhow::Result<Vec<Problem>> {
     let features = kernel.features();
+    let interfaces = config.uplinks.iter().map(|u| &u.interface);
+    let claims = std::slice::from_ref(&config.reserve);
     let observed = kernel
-        .observe(&look(config, std::slice::from_ref(&config.reserve), false))
+        .observe(&look(config, interfaces, claims, false))
         .context("cannot look at this machine's network")?;
-    Ok(problems(parsed, config, earlier, &observed, &features))
+    let config = with_first_names(config, &observed);
+    Ok(problems(parsed, &config, earlier, &observed, &features))
 }
 
 /// Everything that stands in the way, the worst first. `earlier` are reserves of configurations before
@@ -285,6 +289,8 @@ mod tests {
     #[test]
     fn a_family_that_nobody_asked_for_is_not_missed() {
         let link = |addresses: &[&str]| uplinkd_model::Link {
+            alternative_names: Default::default(),
+            point_to_point: false,
             device: uplinkd_model::kernel_state::Device {
                 index: 7,
                 name: "wan1".to_owned(),

@@ -45,6 +45,10 @@ impl Kernel {
     pub(crate) fn delete_connections(&mut self, tuples: &[Tuple]) -> Outcome {
         let answers: Vec<Tuple> = tuples.iter().map(reversed).collect();
         self.try_to_keep_out(&answers);
+        self.delete_each(tuples)
+    }
+
+    pub(super) fn delete_each(&mut self, tuples: &[Tuple]) -> Outcome {
         let messages: Vec<Message> = tuples.iter().map(delete).collect();
         let answers = match self.netfilter.request(&messages) {
             Ok(answers) => answers,

@@ -96,6 +96,7 @@ fn any_nexthop() -> impl Strategy<Value = Nexthop> {
     let single = any_family()
         .prop_flat_map(|f| (Just(f), option::of(any_address(f))))
         .prop_map(|(family, gateway)| NexthopKind::Single {
+            on_link: false,
             family,
             device: wan1(),
             gateway,
@@ -206,15 +207,20 @@ fn addresses_that_cannot_be_talked_from_are_left_out() {
 fn the_ways_of_a_multipath_route_are_all_seen() {
     let mut ways = Vec::new();
     for (index, last) in [(7_u32, 1_u8), (8, 2)] {
-        ways.extend_from_slice(&[16, 0, 0, 0]);
+        let flags = if last == 2 { 4 } else { 0 };
+        ways.extend_from_slice(&[16, 0, flags, 0]);
         ways.extend_from_slice(&index.to_ne_bytes());
         put(&mut ways, rt::GATEWAY, &[192, 0, 2, last]);
     }
     let mut bytes = vec![2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
     put(&mut bytes, rt::MULTIPATH, &ways);
-    let expected = vec![
-        (7, Some(IpAddr::from([192, 0, 2, 1]))),
-        (8, Some(IpAddr::from([192, 0, 2, 2]))),
-    ];
-    assert_eq!(default_hops(&bytes), Some((0, Hops::Ways(expected))));
+    let expected = [(7, 1, false), (8, 2, true)].map(|(index, last, on_link)| Way {
+        index,
+        gateway: Some(IpAddr::from([192, 0, 2, last])),
+        on_link,
+    });
+    assert_eq!(
+        default_hops(&bytes),
+        Some((0, Hops::Ways(expected.to_vec())))
+    );
 }

@@ -44,6 +44,7 @@ fn a_nexthop_with_a_gateway() {
         id: NexthopId(177_000_001),
         proto: OURS,
         kind: NexthopKind::Single {
+            on_link: false,
             family: Family::V4,
             device: device(),
             gateway: Some([192, 0, 2, 1].into()),

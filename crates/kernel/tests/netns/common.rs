@@ -183,6 +183,7 @@ pub(crate) fn single(id: u32, device: &Device, gateway: &str) -> Nexthop {
         id: NexthopId(id),
         proto: OURS,
         kind: NexthopKind::Single {
+            on_link: false,
             family: Family::of(gateway),
             device: device.clone(),
             gateway: Some(gateway),

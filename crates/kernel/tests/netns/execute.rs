@@ -1,6 +1,9 @@
 //! Each step is carried out and seen again, and takes nothing of a stranger's with it.
 
-use std::{collections::BTreeMap, net::UdpSocket};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::UdpSocket,
+};
 
 use nix::libc;
 use uplinkd_kernel::{ConnectionQuery, Kernel, RouteKind, RouteQuery};
@@ -10,8 +13,8 @@ use uplinkd_model::{
 };
 
 use crate::common::{
-    OURS, default_route, done, execute, group, in_netns, look, nft, observe, refusal, sh, single,
-    try_sh, veth,
+    OURS, default_route, device, done, execute, group, in_netns, look, nft, observe, refusal, sh,
+    single, try_sh, veth,
 };
 
 const ID: u32 = 177_000_001;
@@ -364,6 +367,108 @@ fn connections_are_flushed_by_family_deleted_one_by_one_and_listed() {
         let rest = Step::DeleteConnections(left.iter().map(|c| c.original).collect());
         done(&mut kernel, [rest]);
         assert_eq!(all(&mut kernel), []);
+    });
+}
+
+#[test]
+fn connections_of_an_address_go_and_others_stay() {
+    in_netns(|| {
+        nft("table inet t {
+               chain o {
+                 type filter hook output priority 0
+                 meta l4proto udp ct mark set 0x02000000
+                 udp dport 11 ct mark set 0x03000000
+               }
+               chain i {
+                 type filter hook input priority 0
+                 ct mark set ct mark
+               }
+             }");
+        sh("ip addr add 127.9.9.9 dev lo");
+        sh("ip addr add 2001:db8::9/128 dev lo");
+        let mut kernel = Kernel::open().unwrap();
+        for (gone, other) in [("127.9.9.9", "127.0.0.1"), ("2001:db8::9", "::1")] {
+            // From it, to it, elsewhere, and from it with another mark.
+            for (from, to, port) in [
+                (gone, other, 9),
+                (other, gone, 9),
+                (other, other, 9),
+                (gone, other, 11),
+            ] {
+                let socket = UdpSocket::bind((from, 0)).unwrap();
+                socket.send_to(b"x", (to, port)).unwrap();
+            }
+            let left = |kernel: &mut Kernel| {
+                let list = kernel.connections(0x0f00_0000, 1000).unwrap().list;
+                let family = Family::of(gone.parse().unwrap());
+                let of_family = list.into_iter().filter(|c| c.original.family() == family);
+                of_family
+                    .map(|c| (c.original.source.to_string(), c.mark))
+                    .collect::<BTreeSet<_>>()
+            };
+            assert_eq!(left(&mut kernel).len(), 3);
+            let flush = Step::FlushAddress {
+                mark: Mark::new(0x0200_0000, 0x0f00_0000),
+                address: gone.parse().unwrap(),
+            };
+            done(&mut kernel, [flush]);
+            let expected = [
+                (gone.to_owned(), 0x0300_0000),
+                (other.to_owned(), 0x0200_0000),
+            ]
+            .into();
+            assert_eq!(left(&mut kernel), expected);
+            let list = kernel.connections(0x0f00_0000, 1000).unwrap().list;
+            assert!(
+                !list
+                    .iter()
+                    .any(|c| c.original.destination.to_string() == gone)
+            );
+        }
+    });
+}
+
+#[test]
+fn a_gateway_may_lie_outside_all_networks_or_be_of_the_other_family() {
+    in_netns(|| {
+        veth("wan1", &["192.0.2.9/32", "2001:db8::9/64"]);
+        let device = device("wan1");
+        let mut kernel = Kernel::open().unwrap();
+        let with = |id, gateway: &str, is_on_link| {
+            let mut nexthop = single(id, &device, gateway);
+            if let NexthopKind::Single { on_link, .. } = &mut nexthop.kind {
+                *on_link = is_on_link;
+            }
+            nexthop
+        };
+        let off = Step::AddNexthop(with(177_000_001, "203.0.113.1", false));
+        let refused = execute(&mut kernel, [off]);
+        assert!(matches!(refused[0], Outcome::Refused { .. }), "{refused:?}");
+        let nexthops = [
+            with(177_000_001, "203.0.113.1", true),
+            with(177_000_002, "fe80::1", false),
+            with(177_000_003, "2001:db8:9::1", true),
+        ];
+        done(&mut kernel, nexthops.iter().cloned().map(Step::AddNexthop));
+        let routes = [1, 2].map(|n| {
+            let via = RouteVia::Nexthop(NexthopId(177_000_000 + n));
+            default_route(Family::V4, 7000 + n, 0, via)
+        });
+        done(&mut kernel, routes.iter().cloned().map(Step::AddRoute));
+        let seen = observe(&mut kernel);
+        for nexthop in &nexthops {
+            assert_eq!(seen.nexthops.get(&nexthop.id), Some(nexthop));
+        }
+        assert!(
+            routes.iter().all(|r| seen.routes.contains(r)),
+            "{:?}",
+            seen.routes
+        );
+        let again = execute(&mut kernel, nexthops.into_iter().map(Step::AddNexthop));
+        assert_eq!(
+            again,
+            [Outcome::AlreadySo, Outcome::AlreadySo, Outcome::AlreadySo]
+        );
     });
 }
 

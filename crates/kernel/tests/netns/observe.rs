@@ -1,6 +1,6 @@
 //! What a look shows, and what it costs beside many routes of others.
 
-use std::{fmt::Write as _, fs, time::Instant};
+use std::{collections::BTreeSet, fmt::Write as _, fs, time::Instant};
 
 use uplinkd_kernel::{Kernel, Look};
 use uplinkd_model::{Family, RouteVia, TableId, kernel_state::ForeignDefault};
@@ -20,9 +20,15 @@ fn links_show_their_state_and_the_addresses_that_can_be_used() {
         sh("ip link set ppp up");
         sh("ip link set wan1-far down");
         sh("ip link add lan type bridge");
+        sh("ip link property add dev wan1 altname enp3s0 altname a-rather-long-name");
         let seen = observe(&mut Kernel::open().unwrap());
         let wan = seen.link("wan1").unwrap();
-        assert!(wan.admin_up && !wan.carrier);
+        assert!(wan.admin_up && !wan.carrier && !wan.point_to_point);
+        assert!(
+            wan.alternative_names
+                .iter()
+                .eq(["a-rather-long-name", "enp3s0"])
+        );
         let addresses: Vec<_> = wan.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["192.0.2.9/24", "2001:db8::9/64"]);
         assert!(!seen.link("lan").unwrap().admin_up);
@@ -56,11 +62,16 @@ fn default_routes_of_others_are_found_however_they_are_made() {
             "ip route add default dev wan2 metric 9",
             "ip -6 route add default via 2001:db8:1::1 dev wan1 metric 10",
             "ip -4 route add default via inet6 fe80::5 dev wan2 metric 11",
+            "ip route add default via 203.0.113.9 dev wan1 onlink metric 12",
+            "ip route add default metric 13 nexthop via 203.0.113.8 dev wan1 onlink nexthop via 198.51.100.3 dev wan2",
+            "ip route add default via 192.0.2.4 dev wan1 metric 14 table 100",
+            "ip -6 route add default via 2001:db8:2::1 dev wan2 metric 15 table 100 proto ra",
             // Not of interest: ours, elsewhere, by another interface, not a default.
             "ip route add default via 192.0.2.4 dev wan1 metric 20 proto 177",
-            "ip route add default via 192.0.2.4 dev wan1 table 100",
             "ip route add default via 10.0.0.2 dev lan metric 21",
             "ip route add 203.0.113.0/24 via 192.0.2.4 dev wan1",
+            "ip route add 203.0.113.7 dev wan1",
+            "ip route add 203.0.113.6 dev wan1 table 100",
         ] {
             sh(line);
         }
@@ -75,22 +86,38 @@ fn default_routes_of_others_are_found_however_they_are_made() {
             (wan2, None, 9),
             (wan1, Some("2001:db8:1::1"), 10),
             (wan2, Some("fe80::5"), 11),
+            (wan1, Some("203.0.113.9"), 12),
+            (wan1, Some("203.0.113.8"), 13),
+            (wan2, Some("198.51.100.3"), 13),
+            (wan1, Some("192.0.2.4"), 14),
+            (wan2, Some("2001:db8:2::1"), 15),
         ];
         for compat in ["1", "0"] {
             fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", compat).unwrap();
             let look = look_for(&["wan1", "wan2"]);
-            let mut found = Kernel::open()
-                .unwrap()
-                .observe(&look)
-                .unwrap()
-                .foreign_defaults;
+            let seen = Kernel::open().unwrap().observe(&look).unwrap();
+            let networks: BTreeSet<_> = ["192.0.2.0/24", "203.0.113.7/32"]
+                .map(|n| n.parse().unwrap())
+                .into();
+            assert_eq!(seen.on_link[&wan1], networks);
+            let mut found = seen.foreign_defaults;
             found.sort_by_key(|d| (d.metric, d.ifindex));
             let expected = expected.map(|(ifindex, gateway, metric)| ForeignDefault {
                 ifindex,
                 gateway: gateway.map(|g| g.parse().unwrap()),
-                family: if metric == 10 { Family::V6 } else { Family::V4 },
-                table: TableId::MAIN,
+                family: if [10, 15].contains(&metric) {
+                    Family::V6
+                } else {
+                    Family::V4
+                },
+                table: if metric < 14 {
+                    TableId::MAIN
+                } else {
+                    TableId(100)
+                },
                 metric,
+                on_link: ifindex == wan1 && [12, 13].contains(&metric),
+                advertised: metric == 15,
             });
             assert_eq!(found, expected);
         }

@@ -42,17 +42,22 @@ fn open(ports: OwnPorts) -> Watch {
 fn each_kind_of_change_gives_its_hint() {
     in_netns(|| {
         let wan = veth("wan1", &["192.0.2.9/24", "2001:db8::9/64"]);
+        let index = wan.index;
         block_on(async {
             let mut watch = open(OwnPorts::default());
             // The kernel tells of the new links' carrier a moment after they were switched on.
             hints(&mut watch).await;
             for (command, expected) in [
-                ("ip addr add 192.0.2.10/24 dev wan1", Hint::Address),
-                ("ip addr add 2001:db8::10/64 dev wan1 nodad", Hint::Address),
+                ("ip addr add 192.0.2.10/24 dev wan1", Hint::Address(index)),
+                (
+                    "ip addr add 2001:db8::10/64 dev wan1 nodad",
+                    Hint::Address(index),
+                ),
                 ("ip rule add pref 9 lookup 9", Hint::Rule),
                 ("ip -6 rule add pref 9 lookup 9", Hint::Rule),
                 ("ip nexthop add id 5 via 192.0.2.1 dev wan1", Hint::Nexthop),
                 ("ip route add default via 192.0.2.1 dev wan1", Hint::Route),
+                ("ip route add default dev wan1 table 100", Hint::Route),
                 (
                     "ip -6 route add default via 2001:db8::1 dev wan1",
                     Hint::Route,
@@ -72,7 +77,7 @@ fn each_kind_of_change_gives_its_hint() {
             }
             for command in [
                 "ip route add 203.0.113.0/24 dev wan1",
-                "ip route add default dev wan1 table 100",
+                "ip route add 203.0.113.0/24 dev wan1 table 100",
                 "nft add table inet other",
             ] {
                 sh(command);

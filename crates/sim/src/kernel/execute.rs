@@ -135,6 +135,11 @@ impl Kernel {
             Step::MoveConnections { mark, family } => self
                 .connections
                 .retain(|c| *family != c.talk.family || !mark.matches(c.mark)),
+            Step::FlushAddress { mark, address } => {
+                let goes =
+                    |c: &super::Connection| mark.matches(c.mark) && c.own_address == *address;
+                self.connections.retain(|c| !goes(c));
+            }
             Step::DeleteConnections(tuples) => {
                 self.connections.retain(|c| !tuples.contains(&c.original()));
             }
@@ -159,6 +164,7 @@ impl Kernel {
                 device,
                 gateway,
                 family,
+                on_link,
             } => {
                 let Some(link) = self.links.get(&device.index) else {
                     return Err(refused(errno::ENODEV, "no such device"));
@@ -173,7 +179,7 @@ impl Kernel {
                 if gateway.is_some_and(|g| Family::of(g) != *family) {
                     return Err(refused(errno::EINVAL, "Invalid address length"));
                 }
-                let is_direct = |g| is_link_local(g) || is_on_link(g, &link.addresses);
+                let is_direct = |g| *on_link || is_link_local(g) || is_on_link(g, &link.addresses);
                 if gateway.is_some_and(|g| !is_direct(g)) {
                     return Err(refused(errno::EHOSTUNREACH, "Nexthop has invalid gateway"));
                 }

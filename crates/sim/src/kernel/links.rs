@@ -1,5 +1,7 @@
 //! What happens to interfaces and addresses, and what the kernel does about it on its own.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use uplinkd_core::event::HintKind;
 use uplinkd_model::{
@@ -26,6 +28,8 @@ impl Kernel {
             index,
             Link {
                 device,
+                alternative_names: BTreeSet::new(),
+                point_to_point: false,
                 admin_up: true,
                 carrier: true,
                 addresses: Vec::new(),
@@ -98,7 +102,7 @@ impl Kernel {
             self.flush_nexthops(index);
             self.flush_routes(index);
             self.connections.retain(|c| c.device != name);
-            self.hint(HintKind::Address);
+            self.hint(HintKind::Address(index));
         }
         self.told(index, false);
     }
@@ -115,7 +119,7 @@ impl Kernel {
         link.addresses.sort_unstable();
         let (index, admin_up) = (link.device.index, link.admin_up);
         self.version += 1;
-        self.hint(HintKind::Address);
+        self.hint(HintKind::Address(index));
         if admin_up {
             self.connect(index, address);
         }
@@ -162,7 +166,7 @@ impl Kernel {
         }
         self.connections
             .retain(|c| c.device != name || c.talk.family != family);
-        self.hint(HintKind::Address);
+        self.hint(HintKind::Address(index));
     }
 
     fn index(&self, name: &str) -> Option<u32> {
@@ -226,6 +230,7 @@ impl Kernel {
         self.version += 1;
         if let Some(link) = self.links.get(&index) {
             self.notifications.push(Notification::Link {
+                index,
                 name: link.device.name.clone(),
                 admin_up: link.admin_up,
                 carrier: link.carrier,

@@ -55,11 +55,14 @@ impl Kernel {
 
     fn foreign_defaults(&self) -> Vec<ForeignDefault> {
         let way = |r: &Route| match &r.via {
-            RouteVia::Device { device, gateway } => Some((device.index, *gateway)),
+            RouteVia::Device { device, gateway } => Some((device.index, *gateway, false)),
             RouteVia::Nexthop(id) => match &self.nexthops.get(id)?.kind {
                 NexthopKind::Single {
-                    device, gateway, ..
-                } => Some((device.index, *gateway)),
+                    device,
+                    gateway,
+                    on_link,
+                    ..
+                } => Some((device.index, *gateway, *on_link)),
                 NexthopKind::Group(_) | NexthopKind::Other => None,
             },
             RouteVia::Prohibit | RouteVia::Other => None,
@@ -72,13 +75,15 @@ impl Kernel {
                     && r.proto != self.reserve.proto
             })
             .filter_map(|r| {
-                let (ifindex, gateway) = way(r)?;
+                let (ifindex, gateway, on_link) = way(r)?;
                 Some(ForeignDefault {
                     ifindex,
                     gateway,
                     family: r.family(),
                     table: r.table,
                     metric: r.metric,
+                    on_link,
+                    advertised: false,
                 })
             })
             .collect()

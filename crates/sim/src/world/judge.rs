@@ -14,6 +14,7 @@ impl World {
     pub(super) fn connections_before(&self, step: &Step) -> Vec<Connection> {
         match step {
             Step::FlushConnections { .. }
+            | Step::FlushAddress { .. }
             | Step::MoveConnections { .. }
             | Step::DeleteConnections(_) => self.kernel.connections.clone(),
             Step::SetSysctl { .. }
@@ -94,7 +95,10 @@ impl World {
     fn judge_release(&self, step: &Step, before: &[Connection]) -> Result<(), String> {
         let is_there = |id| self.kernel.connections.iter().any(|c| c.id == id);
         for connection in before.iter().filter(|c| !is_there(c.id)) {
-            let is_fair = if matches!(step, Step::DeleteConnections(_)) {
+            let is_fair = if let Step::FlushAddress { address, .. } = step {
+                let mut links = self.kernel.links();
+                !links.any(|l| l.addresses.iter().any(|a| a.addr() == *address))
+            } else if matches!(step, Step::DeleteConnections(_)) {
                 self.review.ever.contains(&connection.id)
             } else if matches!(step, Step::MoveConnections { .. }) {
                 self.was_left_behind(connection)
@@ -158,6 +162,7 @@ impl World {
                     | Step::SetNft(_)
                     | Step::DeleteNft { .. }
                     | Step::NameTables(_)
+                    | Step::FlushAddress { .. }
                     | Step::MoveConnections { .. }
                     | Step::DeleteConnections(_)
                     | Step::ForgetSticky { .. } => false,

@@ -81,6 +81,7 @@ impl World {
                     family: Family::V4,
                     device: lan,
                     gateway: None,
+                    on_link: false,
                 },
             }),
             Rival::Nft => kernel.set_nft(Nft::Absent),

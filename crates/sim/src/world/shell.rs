@@ -262,11 +262,13 @@ impl World {
         self.feed(match notification {
             Notification::Hint(what) => Event::Hint { what },
             Notification::Link {
+                index,
                 name,
                 admin_up,
                 carrier,
                 gone,
             } => Event::LinkChanged {
+                index,
                 name,
                 admin_up,
                 carrier,

@@ -52,6 +52,7 @@ fn nexthop(id: u32, proto: Proto, device: &Device) -> Step {
         id: NexthopId(id),
         proto,
         kind: NexthopKind::Single {
+            on_link: false,
             family: Family::V4,
             device: device.clone(),
             gateway: Some(isp(1).gateway(Family::V4).addr()),

@@ -183,6 +183,7 @@ pub(crate) fn strangers_in_our_ranges() -> Result<()> {
         id: NexthopId(177_000_001),
         proto: Proto(4),
         kind: NexthopKind::Single {
+            on_link: false,
             family: Family::V4,
             device,
             gateway: None,

@@ -194,6 +194,7 @@ fn neighbours(reserve: &Reserve, lan: &Device) -> Vec<Step> {
             id: NexthopId(id),
             proto,
             kind: NexthopKind::Single {
+                on_link: false,
                 family: Family::V4,
                 device: lan.clone(),
                 gateway: Some([10, 0, 0, 2].into()),

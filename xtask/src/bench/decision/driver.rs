@@ -86,6 +86,7 @@ impl Driver {
         let taken = match cause {
             Cause::Link => {
                 let event = Event::LinkChanged {
+                    index: nix::net::if_::if_nametoindex(self.interface.as_str())?,
                     name: self.interface.clone(),
                     admin_up: true,
                     carrier: false,

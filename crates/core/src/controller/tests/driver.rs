@@ -61,12 +61,12 @@ impl Driver {
     }
 
     pub(super) fn carrier(&mut self, name: &str, carrier: bool) {
-        for link in self.machine.links.values_mut() {
-            if link.device.name == name {
-                link.carrier = carrier;
-            }
-        }
+        let mut links = self.machine.links.iter_mut();
+        let (index, link) = links.find(|(_, l)| l.device.name == name).unwrap();
+        link.carrier = carrier;
+        let index = *index;
         self.tell(Event::LinkChanged {
+            index,
             name: name.to_owned(),
             admin_up: true,
             carrier,
@@ -153,6 +153,7 @@ fn obey(machine: &mut Observed, step: &Step) {
         Step::NameTables(names) => machine.table_names = names.clone(),
         Step::FlushConnections { .. }
         | Step::MoveConnections { .. }
+        | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
         | Step::ForgetSticky { .. } => {}
     }

@@ -116,14 +116,14 @@ fn the_first_line_of_a_family_that_comes_later_serves_at_once() {
     *driver.link(1) = both.links[&1].clone();
     driver.machine.foreign_defaults = both.foreign_defaults;
     driver.tell(Event::Hint {
-        what: HintKind::Address,
+        what: HintKind::Address(1),
     });
     driver.run(100);
     assert_eq!(serving(&driver.controller, Family::V6), ["isp1"]);
     // The next one has to answer first.
     *driver.link(2) = both.links[&2].clone();
     driver.tell(Event::Hint {
-        what: HintKind::Address,
+        what: HintKind::Address(2),
     });
     driver.run(100);
     assert_eq!(serving(&driver.controller, Family::V6), ["isp1"]);
@@ -140,7 +140,7 @@ fn a_family_that_was_there_and_is_gone_is_down() {
     );
     driver.link(1).addresses.retain(|a| a.addr().is_ipv4());
     driver.tell(Event::Hint {
-        what: HintKind::Address,
+        what: HintKind::Address(1),
     });
     driver.run(100);
     let lines = driver.controller.snapshot().lines;
@@ -162,4 +162,38 @@ fn an_uplink_that_gives_up_a_family_releases_its_connections() {
     let flush = "conntrack -D -f ipv6 -m 0x1000000/0x7000000";
     assert!(driver.steps().contains(&flush), "{:?}", driver.plans);
     assert!(driver.controller.snapshot().settled);
+}
+
+#[test]
+fn connections_of_an_address_that_is_gone_are_released_and_no_others() {
+    let mut driver = Driver::new(config(), machine(), &["isp1", "isp2"]);
+    driver.run(1000);
+    let before = driver.steps().len();
+    let change = |driver: &mut Driver, addresses: &[&str]| {
+        driver.link(1).addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        driver.tell(Event::Hint {
+            what: HintKind::Address(1),
+        });
+        driver.run(200);
+    };
+    // One that comes and goes before anybody could talk from it, beside the one that stays.
+    change(&mut driver, &["100.64.1.2/24", "100.64.1.66/24"]);
+    change(&mut driver, &["100.64.1.66/24"]);
+    let steps: Vec<_> = driver.steps()[before..]
+        .iter()
+        .map(|s| s.to_string())
+        .collect();
+    let released: Vec<_> = steps.iter().filter(|s| s.contains("conntrack")).collect();
+    assert_eq!(released.len(), 1, "{steps:?}");
+    assert!(
+        released[0].contains("--reply-dst 100.64.1.2;"),
+        "{released:?}"
+    );
+    // By way of none at all, which takes the line out and back, it is owed likewise.
+    change(&mut driver, &[]);
+    let before = driver.steps().len();
+    change(&mut driver, &["100.64.1.130/24"]);
+    let steps = driver.steps()[before..].join("\n");
+    assert!(steps.contains("--reply-dst 100.64.1.66;"), "{steps}");
+    assert!(!steps.contains("100.64.1.130;"), "{steps}");
 }

@@ -13,6 +13,7 @@ fn actions(controller: &mut Controller) -> Vec<Action> {
 
 fn link(name: &str, carrier: bool) -> Event {
     Event::LinkChanged {
+        index: name.trim_start_matches("wan").parse().unwrap(),
         name: name.into(),
         admin_up: true,
         carrier,

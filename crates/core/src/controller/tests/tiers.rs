@@ -178,6 +178,7 @@ fn an_outlet_that_fails_over_again_owes_nothing() {
     driver.answering(V4, &["isp2"]);
     let mut controller = driver.controller;
     let link = |carrier| Event::LinkChanged {
+        index: 1,
         name: "wan1".into(),
         admin_up: true,
         carrier,

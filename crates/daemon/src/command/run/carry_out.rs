@@ -44,7 +44,12 @@ impl Daemon {
     }
 
     fn observe(&mut self, nft: bool) {
-        let look = look(self.controller.config(), self.controller.claims(), nft);
+        let look = look(
+            self.controller.config(),
+            self.controller.uplink_interfaces(),
+            self.controller.claims(),
+            nft,
+        );
         let event = match self.kernel.observe(&look) {
             Ok(observed) => Event::Observed(Box::new(observed)),
             Err(error) => {

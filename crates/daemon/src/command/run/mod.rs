@@ -211,19 +211,20 @@ impl Daemon {
     fn take_hint(&mut self, hint: Hint) {
         let event = match hint {
             Hint::Link {
+                index,
                 name,
                 admin_up,
                 carrier,
                 gone,
-                ..
             } => Event::LinkChanged {
+                index,
                 name,
                 admin_up,
                 carrier,
                 gone,
             },
-            Hint::Address => Event::Hint {
-                what: HintKind::Address,
+            Hint::Address(index) => Event::Hint {
+                what: HintKind::Address(index),
             },
             Hint::Route => Event::Hint {
                 what: HintKind::Route,
