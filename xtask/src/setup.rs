@@ -18,7 +18,7 @@ const NFT: Program = Program {
 };
 
 /// What tests beside ours run in the laboratory, to see that all get along.
-const BESIDE: [Program; 7] = [
+const BESIDE: &[Program] = &[
     Program {
         name: "ping",
         package: "iputils-ping",
@@ -30,6 +30,23 @@ const BESIDE: [Program; 7] = [
     Program {
         name: "dnsmasq",
         package: "dnsmasq-base",
+    },
+    Program {
+        name: "udhcpc",
+        package: "udhcpc",
+    },
+    Program {
+        name: "dhclient",
+        package: "isc-dhcp-client",
+    },
+    // It has no settings of its own after that, so it does not start on the machine.
+    Program {
+        name: "radvd",
+        package: "radvd",
+    },
+    Program {
+        name: "socat",
+        package: "socat",
     },
     Program {
         name: "iptables",
@@ -63,7 +80,7 @@ pub(crate) fn ensure_nft() -> Result<()> {
 /// Installs what tests run beside us, where that is possible. Tests of programs that are missing then
 /// say that they were skipped.
 pub(crate) fn ensure_programs_beside() {
-    install(&BESIDE);
+    install(BESIDE);
 }
 
 fn install(programs: &[Program]) {

@@ -10,6 +10,8 @@ use std::{
     io::{Write, stdout},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::Instant,
 };
 
@@ -30,10 +32,16 @@ pub type Test = (&'static str, fn() -> Result<()>);
 /// skipped tests in CI.
 const MAY_SKIP: &str = "UPLINK_LAB_MAY_SKIP";
 
-/// Runs the tests that the command line asks for, in private namespaces.
+/// Runs the tests that the command line asks for, in private namespaces, one after the other.
 ///
 /// Call it first thing in `main`. A test fails when it returns an error or panics.
 pub fn run(tests: &[Test]) -> ExitCode {
+    run_together(tests, 1)
+}
+
+/// As [`run`], with up to so many tests at a time: for tests that mostly wait for other programs and
+/// measure nothing.
+pub fn run_together(tests: &[Test], at_a_time: usize) -> ExitCode {
     let wish = Wish::read(env::args().skip(1));
     let wanted: Vec<_> = tests.iter().filter(|(name, _)| wish.wants(name)).collect();
     if wish.is_list {
@@ -57,38 +65,77 @@ pub fn run(tests: &[Test]) -> ExitCode {
             ExitCode::FAILURE
         };
     }
-    let (mut failed, mut skipped) = (0, 0);
-    for (name, test) in &wanted {
+    run_all(&wanted, at_a_time).finish(wanted.len())
+}
+
+fn run_all(wanted: &[&Test], at_a_time: usize) -> Counts {
+    let counts = Counts::default();
+    if at_a_time <= 1 {
+        wanted.iter().for_each(|test| counts.run(test));
+        return counts;
+    }
+    thread::scope(|scope| {
+        for _ in 0..at_a_time.min(wanted.len()) {
+            scope.spawn(|| {
+                while let Some(test) = wanted.get(counts.next()) {
+                    counts.run(test);
+                }
+            });
+        }
+    });
+    counts
+}
+
+/// How far we are.
+#[derive(Debug, Default)]
+struct Counts {
+    taken: AtomicUsize,
+    failed: AtomicUsize,
+    skipped: AtomicUsize,
+}
+
+impl Counts {
+    fn next(&self) -> usize {
+        self.taken.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn run(&self, (name, test): &Test) {
         let start = Instant::now();
         let verdict = match catch_unwind(AssertUnwindSafe(test)) {
             Ok(Ok(())) => "ok".to_owned(),
             Ok(Err(e)) if is_skip(&e) && may_skip() => {
-                skipped += 1;
+                self.skipped.fetch_add(1, Ordering::Relaxed);
                 say(&format!("test {name} ... skipped: {e:#}"));
-                continue;
+                return;
             }
             Ok(Err(e)) => format!("FAILED\n  {e:#}"),
             Err(_) => "FAILED (panicked, see above)".to_owned(),
         };
-        failed += usize::from(verdict != "ok");
+        if verdict != "ok" {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
         say(&format!(
             "test {name} ({} ms) ... {verdict}",
             start.elapsed().as_millis()
         ));
     }
-    say(&format!(
-        "{} passed, {failed} failed{}",
-        wanted.len() - failed - skipped,
-        if skipped > 0 {
-            format!(", {skipped} skipped")
+
+    fn finish(self, all: usize) -> ExitCode {
+        let (failed, skipped) = (self.failed.into_inner(), self.skipped.into_inner());
+        say(&format!(
+            "{} passed, {failed} failed{}",
+            all - failed - skipped,
+            if skipped > 0 {
+                format!(", {skipped} skipped")
+            } else {
+                String::new()
+            }
+        ));
+        if failed == 0 {
+            ExitCode::SUCCESS
         } else {
-            String::new()
+            ExitCode::FAILURE
         }
-    ));
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     }
 }
 
@@ -170,5 +217,34 @@ mod tests {
         assert!(!wish("--skip a_ --nocapture").wants("a_test"));
         assert!(!wish("--list --ignored").wants("a_test"));
         assert!(wish("--format terse --list").wants("a_test"));
+    }
+
+    #[test]
+    fn of_tests_that_run_together_each_runs_once_and_none_hides_another() {
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        fn passes() -> Result<()> {
+            RUNS.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        fn fails() -> Result<()> {
+            anyhow::bail!("on purpose")
+        }
+        fn panics() -> Result<()> {
+            panic!("on purpose")
+        }
+        let all: [Test; 5] = [
+            ("a", passes),
+            ("b", fails),
+            ("c", passes),
+            ("d", panics),
+            ("e", passes),
+        ];
+        let wanted: Vec<_> = all.iter().collect();
+        for at_a_time in [1, 2, 9] {
+            RUNS.store(0, Ordering::Relaxed);
+            let counts = run_all(&wanted, at_a_time);
+            assert_eq!(RUNS.load(Ordering::Relaxed), 3);
+            assert_eq!(counts.failed.into_inner(), 2);
+        }
     }
 }

@@ -283,6 +283,18 @@ impl Plumber {
         self.one(message, &what)
     }
 
+    /// Moves an interface to another namespace. What it had here, its addresses among it, is gone.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the name is taken there.
+    pub fn move_link(&mut self, name: &str, to: &Netns) -> Result<()> {
+        let index = self.index(name)?;
+        let fd = to.as_fd().as_raw_fd().cast_unsigned();
+        let message = Message::new(kind::NEW_LINK, 0, &unchanged(index)).u32(link::NET_NS_FD, fd);
+        let what = format!("move {}:{name} to {}", self.place, to.name());
+        self.one(message, &what)
+    }
+
     /// Gives addresses to an interface, usable at once.
     ///
     /// # Errors

@@ -5,29 +5,40 @@
 //! started when it is dropped or when this process dies. A program that is not installed, or that
 //! an ordinary user cannot run, is told by [`Missing`].
 
+mod dhclient;
+mod dhcp_server;
 mod dnsmasq;
 mod docker;
 mod network_manager;
 mod networkd;
+mod radvd;
+mod tunnel;
+mod udhcpc;
 
 use std::{
     env,
     fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 
 use crate::{mounts::MountView, netns::Netns, process::Process};
 
+pub use dhclient::Dhclient;
+pub use dhcp_server::{DhcpServer, Pool};
 pub use dnsmasq::Dnsmasq;
 pub use docker::Docker;
 pub use network_manager::NetworkManager;
 pub use networkd::Networkd;
+pub use radvd::{Advert, Radvd};
+pub use tunnel::Tunnel;
+pub use udhcpc::Udhcpc;
 
 /// How long a program may take to get ready, on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(20);
@@ -48,6 +59,7 @@ pub struct Missing {
 #[derive(Debug)]
 pub(crate) struct Guest {
     process: Process,
+    netns: Netns,
     log: PathBuf,
 }
 
@@ -78,6 +90,7 @@ impl Guest {
         let netns = netns.clone().with_mounts(Arc::new(MountView::new()?));
         Ok(Self {
             process: netns.spawn(command)?,
+            netns,
             log,
         })
     }
@@ -97,18 +110,52 @@ impl Guest {
         Ok(())
     }
 
-    /// A command that will run in its corner, among its processes, for programs that ask who speaks.
-    fn inside(&self, program: &Path) -> Result<Command> {
+    /// The first process of its corner, by its number on the machine.
+    fn first_inside(&self) -> Result<String> {
         let outer = self.process.pid();
         let children = format!("/proc/{outer}/task/{outer}/children");
         let children = fs::read_to_string(children).context("this kernel tells no children")?;
         let first = children.split_whitespace().next();
-        let first = first.context("the program has ended")?;
+        Ok(first.context("the program has ended")?.to_owned())
+    }
+
+    /// A command that will run in its corner, among its processes, for programs that ask who speaks.
+    fn inside(&self, program: &Path) -> Result<Command> {
         let mut command = Command::new("nsenter");
         command
-            .args(["--target", first, "--mount", "--pid", "--"])
+            .args(["--target", &self.first_inside()?])
+            .args(["--mount", "--pid", "--"])
             .arg(program);
         Ok(command)
+    }
+
+    /// Sends a signal (`USR1`) to the process whose number, as its corner sees it, is in a file.
+    fn signal(&self, signal: &str, pid_file: &Path) -> Result<()> {
+        let mut command = self.inside(Path::new("sh"))?;
+        let line = format!("kill -{signal} $(cat {})", pid_file.display());
+        command.args(["-c", &line]);
+        let output = self.netns.output(command, "", Duration::from_secs(5))?;
+        if !output.status.success() {
+            bail!("`{line}`: {}", output.stderr.trim());
+        }
+        Ok(())
+    }
+
+    /// Kills it and waits until all of its processes are gone, so that its sockets are free.
+    fn end(&self) -> Result<()> {
+        let first = self.first_inside();
+        self.process.kill()?;
+        // One that ended by itself has left nothing.
+        let Ok(first) = first else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + READY_MAX;
+        let place = PathBuf::from(format!("/proc/{first}"));
+        while place.exists() {
+            ensure!(Instant::now() < deadline, "process {first} does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn log(&self) -> String {
@@ -123,6 +170,15 @@ impl Guest {
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
+}
+
+/// Writes a script that a program is to run.
+fn write_script(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let file = folder.join(name);
+    fs::write(&file, text)
+        .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 /// Where a program is, looked for where system programs are too.

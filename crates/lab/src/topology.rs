@@ -82,6 +82,9 @@ pub struct LabSpec {
     /// Whether the providers drop packets from sources that are not theirs (BCP 38), as real ones
     /// do. A router that lets a connection slip to another line without NAT is then noticed.
     pub source_validation: bool,
+    /// How many lines, from the first on, come without addresses and routes: somebody else brings
+    /// them, such as a DHCP client.
+    pub bare: u8,
 }
 
 /// How IPv6 comes over the lines, as the router sees it after boot.
@@ -105,6 +108,7 @@ impl Default for LabSpec {
             hosts: 0,
             guests: false,
             source_validation: true,
+            bare: 0,
         }
     }
 }
@@ -252,6 +256,9 @@ impl Lab {
         )?;
         Plumber::new(self.isp(isp))?.add_addresses("cust", &FAMILIES.map(|f| isp.gateway(f)))?;
         self.provide(isp)?;
+        if isp.number() <= self.spec.bare {
+            return Ok(());
+        }
         self.lease(isp, &FAMILIES)
     }
 
@@ -399,6 +406,7 @@ impl Lab {
     }
 }
 
+/// Who has no address yet may ask for one.
 fn source_validation(isp: Isp) -> String {
     let (v4, v6) = (isp.network(Family::V4), isp.network(Family::V6));
     let delegated = isp.delegated();
@@ -406,7 +414,7 @@ fn source_validation(isp: Isp) -> String {
         "table inet source_validation {{\n\
          chain from_customer {{\n\
          type filter hook prerouting priority raw; policy accept;\n\
-         iifname \"cust\" ip saddr != {v4} counter drop\n\
+         iifname \"cust\" ip saddr != {{ 0.0.0.0, {v4} }} counter drop\n\
          iifname \"cust\" ip6 saddr != {{ fe80::/10, ::, {v6}, {delegated} }} counter drop\n\
          }}\n}}\n"
     )
