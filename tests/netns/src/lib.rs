@@ -1,7 +1,8 @@
 //! What the end-to-end tests have in common: the real daemon, in a laboratory, and a look at both.
 //!
 //! The tests are in `tests/`: `traffic` follows packets, `policies` leads them apart, `life` follows
-//! the daemon through start, crash, stop and drift, `coexistence` runs it beside other programs. Nothing here decides what is right.
+//! the daemon through start, crash, stop and drift, `coexistence` runs it beside other programs,
+//! `gateways` moves addresses and gateways under it. Nothing here decides what is right.
 
 use std::{
     fmt::Write as _,

@@ -1,0 +1,73 @@
+//! Gateways that move: whoever brings a line's address and gateway, and whatever happens to them,
+//! `gateway = "auto"` follows.
+//!
+//! Real DHCP and router advertisement daemons at the provider, real clients on the router. The tests
+//! run side by side, since they mostly wait for clients.
+
+mod advertised;
+mod clients;
+mod common;
+mod devices;
+mod places;
+mod renumber;
+mod shapes;
+mod twins;
+
+use std::process::ExitCode;
+
+use uplinkd_lab::harness;
+
+/// So many that two cores are busy and the machine is still quick to answer.
+const AT_A_TIME: usize = 4;
+
+/// The tests of some modules, under the modules' names.
+macro_rules! tests {
+    ($($module:ident { $($test:ident,)* })*) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($test)), $module::$test)),*),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let tests: &[harness::Test] = tests! {
+        advertised {
+            forwarding_does_not_cost_the_default_route,
+            advertisements_are_welcome_on_a_router,
+            an_interface_that_comes_later_takes_advertisements,
+            another_prefix,
+        }
+        clients {
+            udhcpc,
+            dhclient,
+            networkd,
+            network_manager,
+            a_person,
+        }
+        devices {
+            missing_at_the_start,
+            unplugged_and_plugged_in_again,
+            moved_to_another_namespace_and_back,
+            the_name_goes_to_another_interface,
+        }
+        places {
+            in_main_with_two_metrics,
+            in_a_multipath_route,
+            in_a_group_of_nexthops,
+        }
+        renumber {
+            under_traffic_with_a_gap,
+            the_gateway_alone,
+            the_lease_is_lost_and_comes_back,
+            a_lease_without_a_gateway,
+        }
+        shapes {
+            a_network_of_two,
+            a_point_to_point_line_without_a_gateway,
+            a_point_to_point_line_is_remembered_over_a_restart,
+        }
+        twins {
+            the_same_gateway_in_the_same_subnet,
+            the_same_address_too,
+        }
+    };
+    harness::run_together(tests, AT_A_TIME)
+}
