@@ -99,6 +99,14 @@ fn gateway(
         Family::V6 => "ipv6",
     };
     let name = &uplink.name;
+    let mut defaults = observed.foreign_defaults.iter();
+    let has_others = defaults.any(|d| d.ifindex != link.device.index && d.family == family);
+    let of_others = if has_others {
+        "; where a DHCP client puts it, give each line's client a metric of its own, since the \
+         kernel refuses a second default route with the same"
+    } else {
+        ""
+    };
     // What else can be wrong with a link is told of the interface as a whole.
     let diagnostic = match link_of(uplink, family, observed, reserve) {
         LinkState::Unusable(Reason::GatewayOffLink { gateway }) => {
@@ -119,7 +127,7 @@ fn gateway(
         )
         .hint(format!(
             "write `gateway = \"…\"` below [uplink.{name}.{key}], or `use = false` where the line \
-             does not have {family}"
+             does not have {family}{of_others}"
         )),
         LinkState::Usable(_) | LinkState::Unusable(_) | LinkState::Absent => return None,
     };

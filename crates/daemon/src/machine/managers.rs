@@ -35,7 +35,7 @@ pub(super) fn running(proc: &Path) -> Vec<String> {
 }
 
 /// Settings by section and key, the last one of a key counting.
-type Settings = BTreeMap<(String, String), String>;
+pub(super) type Settings = BTreeMap<(String, String), String>;
 
 /// Settings of systemd-networkd under which it leaves the objects of others alone. All are on where
 /// nothing is said.
@@ -48,7 +48,7 @@ const NETWORKD: [(&str, &str); 3] = [
 const NETWORKD_NEXTHOPS: &str = "ManageForeignNextHops";
 const NETWORKD_NEXTHOPS_SINCE: u32 = 256;
 /// Where systemd looks for settings, the most important first.
-const SYSTEMD: [&str; 4] = [
+pub(super) const SYSTEMD: [&str; 4] = [
     "etc/systemd",
     "run/systemd",
     "usr/local/lib/systemd",
@@ -65,7 +65,8 @@ pub(super) fn networkd(found: &mut Vec<Problem>, root: &Path, running: &[String]
     let settings = systemd_settings(root, "networkd.conf");
     let is_off = |key: &str| {
         let value = settings.get(&("Network".to_owned(), key.to_owned()));
-        value.is_some_and(|v| ["no", "false", "off", "0"].contains(&v.as_str()))
+        value
+            .is_some_and(|v| ["no", "false", "off", "0"].contains(&v.to_ascii_lowercase().as_str()))
     };
     let old = systemd_version(root).filter(|version| *version < NETWORKD_NEXTHOPS_SINCE);
     let removed: Vec<_> = NETWORKD
@@ -197,12 +198,13 @@ fn systemd_settings(root: &Path, file: &str) -> Settings {
     settings
 }
 
-fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+pub(super) fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let found = fs::read_dir(directory).into_iter().flatten().flatten();
     found.map(|entry| entry.path())
 }
 
-fn add_settings(settings: &mut Settings, text: &str) {
+/// Adds the settings of a file in the manner of systemd and NetworkManager.
+pub(super) fn add_settings(settings: &mut Settings, text: &str) {
     let mut section = String::new();
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
@@ -211,7 +213,7 @@ fn add_settings(settings: &mut Settings, text: &str) {
             && !line.starts_with(['#', ';'])
         {
             let key = (section.clone(), key.trim().to_owned());
-            settings.insert(key, value.trim().to_ascii_lowercase());
+            settings.insert(key, value.trim().to_owned());
         }
     }
 }

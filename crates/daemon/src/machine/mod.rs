@@ -1,8 +1,13 @@
 //! What on this machine would stand in the way: facts compared with the file, nothing decided.
 
+mod advertisements;
+mod dhcp_clients;
+mod ifupdown;
 mod links;
 mod managers;
+mod networkd_links;
 mod numbers;
+mod profiles;
 mod rules;
 
 use std::path::Path;
@@ -11,7 +16,7 @@ use anyhow::Context as _;
 use uplinkd_config::{Diagnostic, Parsed};
 use uplinkd_core::with_first_names;
 use uplinkd_kernel::{Features, Kernel, sysctl};
-use uplinkd_model::{Config, Observed, Reserve, Rule, policy::Selector};
+use uplinkd_model::{Config, Family, Gateway, Observed, Reserve, Rule, Uplink, policy::Selector};
 
 use crate::{look::look, resolver};
 
@@ -102,11 +107,36 @@ pub fn problems(
     let running = managers::running(Path::new("/proc"));
     managers::networkd(&mut found, root, &running);
     managers::network_manager(&mut found, config, root, &running);
+    networkd_links::links(&mut found, config, root, &running);
+    profiles::profiles(&mut found, config, root, &running);
+    dhcp_clients::dhcpcd(&mut found, config, root, &running);
+    dhcp_clients::dhclient(&mut found, config, root, &running);
+    dhcp_clients::pppd(&mut found, config, root);
+    ifupdown::ifupdown(&mut found, config, root);
+    let read = |path: &str| sysctl::read(path).ok();
+    advertisements::advertisements(&mut found, config, &running, read);
     domains(&mut found, parsed, config, root);
     numbers::table_names(&mut found, parsed, config, Path::new("/etc/iproute2"));
     conntrack(&mut found);
     found.sort_by_key(|p| (!p.is_fatal, !p.is_error()));
     found
+}
+
+/// A doubt about something outside our file, with its remedy.
+fn warning(message: String, hint: String) -> Problem {
+    Problem::local(Diagnostic::warning(0..0, message).hint(hint))
+}
+
+/// Whether a family's gateway comes from a default route that somebody else keeps.
+fn learns(uplink: &Uplink, family: Family) -> bool {
+    uplink
+        .access(family)
+        .is_some_and(|a| a.gateway == Gateway::Auto)
+}
+
+/// Whether the file says that an uplink has a family, so that its absence is a fault.
+fn misses(uplink: &Uplink, family: Family) -> bool {
+    uplink.access(family).is_some_and(|a| a.expected)
 }
 
 fn is_ours(claims: &[Reserve], rule: &Rule) -> bool {
@@ -147,6 +177,9 @@ fn domains(found: &mut Vec<Problem>, parsed: &Parsed, config: &Config, root: &Pa
         }
     }
 }
+
+#[cfg(test)]
+mod fixtures;
 
 #[cfg(test)]
 mod tests {
@@ -284,6 +317,46 @@ mod tests {
         let whole = texts(&observed);
         let whole = whole.iter().filter(|(_, t)| t.contains("whole mark"));
         assert_eq!(whole.count(), 1);
+    }
+
+    #[test]
+    fn a_default_route_that_another_one_kept_out_is_explained() {
+        let link = |index, name: &str, address: &str| uplinkd_model::Link {
+            device: uplinkd_model::kernel_state::Device {
+                index,
+                name: name.to_owned(),
+            },
+            admin_up: true,
+            carrier: true,
+            addresses: vec![address.parse().unwrap()],
+        };
+        let mut observed = Observed::default();
+        for link in [
+            link(7, "wan1", "192.0.2.2/24"),
+            link(8, "wan2", "198.51.100.2/24"),
+        ] {
+            observed.links.insert(link.device.index, link);
+        }
+        let hint = |observed: &Observed| {
+            let found = all(observed).into_iter();
+            let found: Vec<_> = found
+                .map(|p| p.diagnostic.hint.unwrap_or_default())
+                .collect();
+            (found.len(), found.join("\n"))
+        };
+        let (count, text) = hint(&observed);
+        assert!(count == 2 && !text.contains("metric"), "{text}");
+        observed
+            .foreign_defaults
+            .push(uplinkd_model::kernel_state::ForeignDefault {
+                ifindex: 7,
+                gateway: Some("192.0.2.1".parse().unwrap()),
+                family: Family::V4,
+                table: TableId::MAIN,
+                metric: 0,
+            });
+        let (count, text) = hint(&observed);
+        assert!(count == 1 && text.contains("metric of its own"), "{text}");
     }
 
     #[test]
