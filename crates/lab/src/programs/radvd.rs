@@ -15,6 +15,8 @@ pub struct Advert {
     pub router_lifetime: u32,
     /// Prefixes to make an address from, with their valid and preferred lifetimes in seconds.
     pub prefixes: Vec<(Ipv6Net, u32, u32)>,
+    /// It says nothing unless it is asked. Otherwise it says all of it several times per second.
+    pub only_when_asked: bool,
 }
 
 impl Advert {
@@ -23,6 +25,7 @@ impl Advert {
         Self {
             router_lifetime: 1800,
             prefixes: vec![(prefix, 7200, 3600)],
+            only_when_asked: false,
         }
     }
 
@@ -35,6 +38,9 @@ impl Advert {
              AdvDefaultLifetime {};\nAdvRASrcAddress {{ fe80::1; }};\n",
             self.router_lifetime
         );
+        if self.only_when_asked {
+            text.push_str("UnicastOnly on;\n");
+        }
         for (prefix, valid, preferred) in &self.prefixes {
             writeln!(
                 text,
@@ -73,7 +79,9 @@ impl Radvd {
             pid_file.display()
         );
         let guest = Guest::start(lab.isp(isp), lab.folder(), &name, &script)?;
-        guest.wait_ready("radvd", |log| log.contains("polling for"))?;
+        guest.wait_ready("radvd", |log| {
+            log.contains("polling for") || log.contains("calling ppoll")
+        })?;
         Ok(Self {
             guest,
             file,
