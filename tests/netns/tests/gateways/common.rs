@@ -25,7 +25,7 @@ const CONNECTIONS_MAX: usize = 10_000;
 pub(crate) fn file() -> String {
     config(&[1, 1])
         .replace("interval = \"100ms\"", "interval = \"200ms\"")
-        .replace("timeout = \"100ms\"", "timeout = \"1s\"")
+        .replace("timeout = \"100ms\"", "timeout = \"500ms\"")
         .replace("rise = 5", "rise = 2")
 }
 

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use uplinkd_lab::harness;
 
 /// So many that two cores are busy and the machine is still quick to answer.
-const AT_A_TIME: usize = 4;
+const AT_A_TIME: usize = 6;
 
 /// The tests of some modules, under the modules' names.
 macro_rules! tests {
