@@ -39,6 +39,10 @@ const BESIDE: &[Program] = &[
         name: "dhclient",
         package: "isc-dhcp-client",
     },
+    Program {
+        name: "dhcpcd",
+        package: "dhcpcd-base",
+    },
     // It has no settings of its own after that, so it does not start on the machine.
     Program {
         name: "radvd",

@@ -7,6 +7,7 @@
 
 mod dhclient;
 mod dhcp_server;
+mod dhcpcd;
 mod dnsmasq;
 mod docker;
 mod network_manager;
@@ -32,6 +33,7 @@ use crate::{mounts::MountView, netns::Netns, process::Process};
 
 pub use dhclient::Dhclient;
 pub use dhcp_server::{DhcpServer, Pool};
+pub use dhcpcd::Dhcpcd;
 pub use dnsmasq::Dnsmasq;
 pub use docker::Docker;
 pub use network_manager::NetworkManager;

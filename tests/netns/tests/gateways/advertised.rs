@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use ipnet::Ipv6Net;
-use uplinkd_lab::programs::{Advert, Radvd};
+use uplinkd_lab::programs::{Advert, Networkd, Radvd};
 use uplinkd_model::Family;
 use uplinkd_netns_tests::{EVENTUALLY, Rig, find_line, isp, within};
 
@@ -84,6 +84,34 @@ pub(crate) fn an_interface_that_comes_later_takes_advertisements() -> Result<()>
     let [network, _] = networks()?;
     let _advertiser = Radvd::start(rig.lab(), isp(1), &Advert::of(network))?;
     ensure_carries(&rig, Way::advertised(network))
+}
+
+/// networkd does it all itself and switches the kernel's own off.
+pub(crate) const NETWORKD: [(&str, &str); 2] = [
+    (
+        "10-wan1.network",
+        "[Match]\nName=wan1\n[Network]\nIPv6AcceptRA=yes\nKeepConfiguration=static\n\
+         Address=100.64.1.2/24\n[Route]\nGateway=100.64.1.1\nMetric=100\n",
+    ),
+    (
+        "networkd.conf",
+        "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n",
+    ),
+];
+
+pub(crate) fn by_networkd() -> Result<()> {
+    let mut rig = bare()?;
+    let _networkd = Networkd::start(rig.lab(), &NETWORKD)?;
+    rig.start_daemon()?;
+    ensure_v4(&rig)?;
+    let [network, _] = networks()?;
+    let _advertiser = Radvd::start(rig.lab(), isp(1), &Advert::of(network))?;
+    ensure_carries(&rig, Way::advertised(network))?;
+    ensure!(
+        rig.lab().router().sysctl(ACCEPT)? == "0",
+        "not our business"
+    );
+    Ok(())
 }
 
 /// The provider gives out another prefix and deprecates the old one, whose addresses stay for hours.

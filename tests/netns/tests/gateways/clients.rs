@@ -3,10 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
-use uplinkd_lab::programs::{Dhclient, DhcpServer, NetworkManager, Networkd, Pool, Udhcpc};
+use uplinkd_lab::programs::{
+    Advert, Dhclient, DhcpServer, Dhcpcd, NetworkManager, Networkd, Pool, Radvd, Udhcpc,
+};
 use uplinkd_netns_tests::{EVENTUALLY, Rig, find_uplink, isp};
 
-use crate::common::{LEASED, Way, ensure_carries, ensure_forgotten, ip, ip_at, wait_way, waiting};
+use crate::{
+    advertised::networks,
+    common::{LEASED, Way, ensure_carries, ensure_forgotten, ip, ip_at, wait_way, waiting},
+};
 
 pub(crate) fn way(pool: &Pool) -> Way {
     let gateway = pool.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -40,6 +45,22 @@ pub(crate) fn dhclient() -> Result<()> {
     ensure_carries(&rig, way(&before)).with_context(|| client.log())?;
     server.renumber(rig.lab(), &after)?;
     ensure_moved(&rig, &before, &after)
+}
+
+/// It has both families, and takes advertisements itself instead of the kernel.
+pub(crate) fn dhcpcd() -> Result<()> {
+    let rig = waiting()?;
+    let (mut before, after) = (Pool::quarter(isp(1), 1), Pool::quarter(isp(1), 2));
+    before.renew_after = 3;
+    let [network, _] = networks()?;
+    let _advertiser = Radvd::start(rig.lab(), isp(1), &Advert::of(network))?;
+    let mut server = DhcpServer::start(rig.lab(), isp(1), &before)?;
+    let client = Dhcpcd::start(rig.lab(), "wan1", 100)?;
+    ensure_carries(&rig, way(&before)).with_context(|| client.log())?;
+    ensure_carries(&rig, Way::advertised(network)).with_context(|| client.log())?;
+    server.renumber(rig.lab(), &after)?;
+    ensure_moved(&rig, &before, &after)?;
+    ensure_carries(&rig, Way::advertised(network))
 }
 
 /// A line that networkd is to have by DHCP, without touching what others have in the kernel.

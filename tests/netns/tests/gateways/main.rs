@@ -33,11 +33,13 @@ fn main() -> ExitCode {
             forwarding_does_not_cost_the_default_route,
             advertisements_are_welcome_on_a_router,
             an_interface_that_comes_later_takes_advertisements,
+            by_networkd,
             another_prefix,
         }
         clients {
             udhcpc,
             dhclient,
+            dhcpcd,
             networkd,
             network_manager,
             a_person,
