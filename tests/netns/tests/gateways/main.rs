@@ -8,10 +8,16 @@ mod advertised;
 mod clients;
 mod common;
 mod devices;
+mod names;
+mod offlink;
 mod places;
 mod renumber;
+mod seamless;
 mod shapes;
+mod solicited;
+mod tables;
 mod twins;
+mod withdrawn;
 
 use std::process::ExitCode;
 
@@ -50,6 +56,16 @@ fn main() -> ExitCode {
             moved_to_another_namespace_and_back,
             the_name_goes_to_another_interface,
         }
+        names {
+            an_alternative_name_in_the_file,
+        }
+        offlink {
+            a_gateway_outside_the_subnet,
+            a_gateway_behind_a_link_route,
+            an_ipv6_gateway_outside_the_subnet,
+            ipv4_by_an_ipv6_gateway,
+            a_point_to_point_line_with_a_gateway,
+        }
         places {
             in_main_with_two_metrics,
             in_a_multipath_route,
@@ -61,14 +77,31 @@ fn main() -> ExitCode {
             the_lease_is_lost_and_comes_back,
             a_lease_without_a_gateway,
         }
+        seamless {
+            by_hand,
+            by_networkd,
+        }
         shapes {
             a_network_of_two,
             a_point_to_point_line_without_a_gateway,
             a_point_to_point_line_is_remembered_over_a_restart,
         }
+        solicited {
+            a_router_asks_for_them,
+        }
+        tables {
+            by_hand,
+            by_networkd,
+            by_network_manager,
+        }
         twins {
             the_same_gateway_in_the_same_subnet,
             the_same_address_too,
+        }
+        withdrawn {
+            from_the_kernel,
+            from_networkd,
+            the_router_lifetime_runs_out,
         }
     };
     harness::run_together(tests, AT_A_TIME)
