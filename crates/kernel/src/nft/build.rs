@@ -23,6 +23,7 @@ mod classify;
 mod conditions;
 mod maps;
 mod outlets;
+mod prefixes;
 mod refusal;
 mod stray;
 mod uplinks;

@@ -68,6 +68,8 @@ pub(super) enum Elements {
     Listed(BTreeMap<Vec<Span>, Option<Target>>),
     /// The numbers of one field.
     Spans(Spans),
+    /// Single values of one field, sorted, neighbours apart.
+    Keys(Vec<Span>),
     /// The entries of a stage of the policies.
     Stage(StageRef),
 }
@@ -207,6 +209,7 @@ impl Elements {
         match self {
             Self::Listed(listed) => listed.len(),
             Self::Spans(spans) => spans.as_slice().len(),
+            Self::Keys(keys) => keys.len(),
             Self::Stage(stage) => stage.len(),
         }
     }
@@ -218,10 +221,8 @@ impl Elements {
                 key,
                 target: target.as_ref().map(Target::as_ref),
             })),
-            Self::Spans(spans) => Box::new(spans.as_slice().iter().map(|span| Item {
-                key: std::slice::from_ref(span),
-                target: None,
-            })),
+            Self::Spans(spans) => Box::new(singles(spans.as_slice())),
+            Self::Keys(keys) => Box::new(singles(keys)),
             Self::Stage(stage) => {
                 let family = stage.family;
                 let is_map = !stage.is_set;
@@ -243,9 +244,17 @@ impl Elements {
         match (self, other) {
             (Self::Stage(a), Self::Stage(b)) => a.is_same(b),
             (Self::Spans(a), Self::Spans(b)) => std::ptr::eq(a.as_slice(), b.as_slice()),
-            (Self::Stage(_) | Self::Spans(_) | Self::Listed(_), _) => false,
+            (Self::Stage(_) | Self::Spans(_) | Self::Keys(_) | Self::Listed(_), _) => false,
         }
     }
+}
+
+/// Elements of a set by one field.
+fn singles(spans: &[Span]) -> impl Iterator<Item = Item<'_>> {
+    spans.iter().map(|span| Item {
+        key: std::slice::from_ref(span),
+        target: None,
+    })
 }
 
 impl StageRef {

@@ -17,7 +17,6 @@ use uplinkd_model::{
 use super::{
     Builder, FAMILIES,
     maps::{Names, check_interfaces},
-    name_of,
 };
 use crate::nft::{
     RenderError,
@@ -130,19 +129,27 @@ impl Builder<'_> {
             return rules;
         }
         let (mut jumps, mut part) = (Vec::new(), Vec::new());
-        let mut ends: BTreeMap<String, u32> = BTreeMap::new();
+        let mut ends: BTreeMap<u64, u32> = BTreeMap::new();
         let mut rules = rules.into_iter().peekable();
         while let Some(rule) = rules.next() {
+            let is_last = rules.peek().is_none();
+            // Not by where it leads, so that a policy which leads elsewhere moves no end.
+            let matched = rule
+                .rsplit_once(" goto ")
+                .map_or(&*rule, |(matched, _)| matched);
             let mut hasher = DefaultHasher::new();
-            rule.hash(&mut hasher);
-            let is_last = hasher.finish().is_multiple_of(PART_RULES_USUAL);
+            matched.hash(&mut hasher);
+            let end = hasher.finish();
             part.push(rule);
-            if is_last || part.len() == PART_RULES_MAX || rules.peek().is_none() {
+            if end.is_multiple_of(PART_RULES_USUAL) || part.len() == PART_RULES_MAX || is_last {
                 // Named by its end, so that another rule within it changes nothing but its content.
-                let end = name_of(&part[part.len() - 1..]);
-                let count = ends.entry(end.clone()).or_insert(0);
-                *count += 1;
-                let chain = format!("{name}_{end}_{count}");
+                let chain = if is_last {
+                    format!("{name}_last")
+                } else {
+                    let count = ends.entry(end).or_insert(0);
+                    *count += 1;
+                    format!("{name}_{end:016x}_{count}")
+                };
                 jumps.push(format!("jump {chain}"));
                 self.chain(chain, std::mem::take(&mut part));
             }

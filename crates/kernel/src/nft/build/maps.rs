@@ -57,7 +57,11 @@ impl Builder<'_> {
             return if map.fields.len() > 1 && elements.has_ranges() {
                 self.map_rules(map, &place, names)
             } else if let Some(outlets) = outlets_of_large(map) {
-                self.set_rules(map, &place, &outlets, names)
+                let prefixes = elements
+                    .has_ranges()
+                    .then(|| self.prefix_rules(map, &place, names));
+                let sets = || self.set_rules(map, &place, &outlets, names);
+                prefixes.flatten().unwrap_or_else(sets)
             } else {
                 vec![self.map_rule(&map.fields, elements, family, names)]
             };
@@ -285,7 +289,7 @@ fn split_field<'a>(
 pub(super) struct Names(BTreeMap<String, usize>);
 
 impl Names {
-    fn next(&mut self, fields: &[Field], family: Family, has_ranges: bool) -> String {
+    pub(super) fn next(&mut self, fields: &[Field], family: Family, has_ranges: bool) -> String {
         let mut name = format!("map{}", digit(family));
         for field in fields {
             name.push('_');
