@@ -288,7 +288,7 @@ fn nft_refused(error: &NftError) -> Outcome {
         NftError::Run(source) => source.raw_os_error().unwrap_or(libc::EIO),
         NftError::TimedOut { .. } => libc::ETIMEDOUT,
         NftError::Refused { text } if text.contains("Operation not permitted") => libc::EPERM,
-        NftError::Elements(error) => error.errno,
+        NftError::Elements(error) | NftError::Rules(error) => error.errno,
         NftError::Refused { .. } | NftError::Render(_) => libc::EINVAL,
     };
     let text = match error {
@@ -297,6 +297,7 @@ fn nft_refused(error: &NftError) -> Outcome {
         | NftError::TimedOut { .. }
         | NftError::Refused { .. }
         | NftError::Elements(_)
+        | NftError::Rules(_)
         | NftError::Render(_) => error.to_string(),
     };
     Outcome::Refused { errno, text }

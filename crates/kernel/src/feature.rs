@@ -7,7 +7,6 @@ use nix::libc;
 use crate::{
     Kernel,
     netlink::Message,
-    nft,
     wire::{connection, fixed, message},
 };
 
@@ -81,7 +80,7 @@ impl Kernel {
                 Err(e) => e.errno != libc::EOPNOTSUPP,
                 Ok(_) => true,
             },
-            nft: nft::version().ok(),
+            nft: self.nft.version(),
             net_admin: has(NET_ADMIN),
             net_raw: has(NET_RAW),
             conntrack_mark: self.netfilter.dump(connections).is_ok(),

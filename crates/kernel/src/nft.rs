@@ -14,9 +14,11 @@
 mod answers;
 mod apply;
 mod build;
+mod bytecode;
 mod carry;
 mod datatype;
 mod delta;
+mod direct;
 mod element;
 mod look;
 mod program;
@@ -65,6 +67,9 @@ pub enum NftError {
     /// The kernel refused elements of sets; none was changed.
     #[error("cannot change elements of nft sets: {0}")]
     Elements(KernelError),
+    /// The kernel does not list rules.
+    #[error("cannot list nft rules: {0}")]
+    Rules(KernelError),
     /// The table cannot be written as text.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -126,6 +131,8 @@ pub(crate) struct Memory {
     file: Option<PathBuf>,
     known: Option<Known>,
     pub(crate) shared: Shared,
+    /// Once `nft` has said it: to ask again at each reload would cost milliseconds each.
+    version: Option<String>,
 }
 
 impl Memory {
@@ -141,7 +148,16 @@ impl Memory {
             file,
             known,
             shared: Shared::default(),
+            version: None,
         }
+    }
+
+    /// What `nft` calls its version; none where it is not installed or does not run.
+    pub(crate) fn version(&mut self) -> Option<String> {
+        if self.version.is_none() {
+            self.version = version().ok();
+        }
+        self.version.clone()
     }
 
     fn set(&mut self, known: Option<Known>) {

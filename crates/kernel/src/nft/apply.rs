@@ -7,6 +7,7 @@ use uplinkd_model::nft::NftTable;
 use super::{
     Known, NftError, build,
     delta::{Delta, delta},
+    direct,
     element::{self, Messages},
     look::{self, Generation},
     program,
@@ -35,7 +36,7 @@ impl Kernel {
             && self.nft_is_as_known(&table.name)
             && let Some(delta) = delta(&held, &wanted)
         {
-            match self.put_delta(&delta, &known, table, &wanted) {
+            match self.put_delta(&delta, &known, &held, table, &wanted) {
                 Ok(()) => return Ok(()),
                 // Nothing of a refused transaction holds; an earlier one of them may.
                 Err(error) => tracing::warn!(
@@ -51,12 +52,63 @@ impl Kernel {
         &mut self,
         delta: &Delta,
         known: &Known,
+        held: &Ruleset,
         table: &NftTable,
         wanted: &Arc<Ruleset>,
     ) -> Result<(), NftError> {
         // From here on the old memory stands for nothing, whatever happens.
         self.nft.set(None);
         let before = self.generation();
+        let (transactions, has_text) = match self.put_directly(delta, held, &known.name, wanted)? {
+            true => (1, true),
+            false => self.put_in_steps(delta)?,
+        };
+        let structure = if has_text {
+            self.structure_after(delta, known, wanted)
+        } else {
+            Ok(known.structure.clone())
+        };
+        let mut digests = known.digests.clone();
+        for (name, grows) in &delta.digests {
+            let digest = digests.entry(name.clone()).or_default();
+            *digest = digest.wrapping_add(*grows);
+        }
+        digests.retain(|name, _| wanted.collections.contains_key(name));
+        let steps = Generation::steps(before, transactions);
+        self.remember(table, wanted, structure, digests, steps);
+        Ok(())
+    }
+
+    /// Rules and elements in one transaction without nft, where that can be done. Says whether it was.
+    fn put_directly(
+        &mut self,
+        delta: &Delta,
+        held: &Ruleset,
+        table: &str,
+        wanted: &Ruleset,
+    ) -> Result<bool, NftError> {
+        if !delta.has_text() {
+            return Ok(false);
+        }
+        let Some(changes) = direct::changes(delta, held, wanted) else {
+            return Ok(false);
+        };
+        let messages = self.direct_messages(table, delta, &changes);
+        let Some(messages) = messages.map_err(NftError::Rules)? else {
+            return Ok(false);
+        };
+        match self.netfilter.transaction(SUBSYSTEM, &messages) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                // Nothing was changed, and nft may be able to.
+                tracing::warn!(%error, "cannot change nft rules by messages; asking nft");
+                Ok(false)
+            }
+        }
+    }
+
+    /// The steps of a change, each a transaction: how many there were, and whether nft ran.
+    fn put_in_steps(&mut self, delta: &Delta) -> Result<(u32, bool), NftError> {
         let mut transactions = 0;
         let mut texts = [&delta.declare, &delta.switch, &delta.clear].map(String::as_str);
         let all;
@@ -81,20 +133,7 @@ impl Kernel {
                 transactions += 1;
             }
         }
-        let structure = if has_text {
-            self.structure_after(delta, known, wanted)
-        } else {
-            Ok(known.structure.clone())
-        };
-        let mut digests = known.digests.clone();
-        for (name, grows) in &delta.digests {
-            let digest = digests.entry(name.clone()).or_default();
-            *digest = digest.wrapping_add(*grows);
-        }
-        digests.retain(|name, _| wanted.collections.contains_key(name));
-        let steps = Generation::steps(before, transactions);
-        self.remember(table, wanted, structure, digests, steps);
-        Ok(())
+        Ok((transactions, has_text))
     }
 
     fn put_whole(&mut self, table: &NftTable, wanted: &Arc<Ruleset>) -> Result<(), NftError> {

@@ -40,6 +40,13 @@ pub(super) struct Delta {
 }
 
 impl Delta {
+    /// Whether anything but elements changes.
+    pub(super) fn has_text(&self) -> bool {
+        [&self.declare, &self.switch, &self.clear]
+            .iter()
+            .any(|text| !text.is_empty())
+    }
+
     /// The texts for nft that can be run as one, since no messages come between them.
     pub(super) fn is_one_text(&self) -> bool {
         self.fill.is_empty() && self.drain.is_empty()

@@ -523,6 +523,76 @@ fn a_change_of_elements_needs_no_nft() {
 }
 
 #[test]
+fn prefixes_of_one_length_are_hashed_and_others_stay_ranges() {
+    let content = |last: Span| {
+        let keys = (0..300_u32).map(|n| vec![Span::new(n * 256, n * 256 + 63)]);
+        with(vec![map(
+            &[Field::Destination],
+            keys.chain([vec![last]]).collect(),
+        )])
+    };
+    let odd = content(Span::new(100_001_u32, 100_006_u32));
+    let rules = lines(&odd, "chain in4 {");
+    let expected = [
+        "ip daddr and 255.255.255.192 @map4_destination_ranges_1_26_to_1 goto outlet4_1",
+        "ip daddr vmap @map4_destination_ranges_1_others",
+    ];
+    assert_eq!(rules, expected);
+    let set = lines(&odd, "set map4_destination_ranges_1_26_to_1 {");
+    assert!(!set.contains(&"flags interval".to_owned()), "{set:?}");
+    assert!(set.contains(&"0.0.1.0,".to_owned()), "{set:?}");
+
+    let even = content(Span::new(128_000_u32, 128_063_u32));
+    assert_eq!(lines(&even, "chain in4 {"), expected[..1]);
+}
+
+#[test]
+fn a_rule_that_leads_elsewhere_is_replaced_by_messages() {
+    let stages = |outlet: u16| -> Vec<Stage> {
+        let one = |(n, field): (u32, Field)| {
+            Stage::Rule(RuleStage {
+                conditions: vec![Condition::Among {
+                    field,
+                    values: Spans::new([Span::one(n)]),
+                }],
+                outlet: if n == 699 { outlet } else { 1 },
+                policy: 0,
+            })
+        };
+        let fields = [Field::Source, Field::Destination].into_iter().cycle();
+        (0..700).zip(fields).map(one).collect()
+    };
+    let ruleset = |stages| build::ruleset(&with(stages)).unwrap();
+    let (old, new) = (ruleset(stages(1)), ruleset(stages(0)));
+    let delta = delta(&old, &new).unwrap();
+    // The last of all: where it leads moves no end of a part and renames none.
+    assert_eq!(
+        delta.chains,
+        ["in4_last".to_owned(), "own4_last".to_owned()].into()
+    );
+    let changes = direct::changes(&delta, &old, &new).unwrap();
+    assert!(changes.iter().all(|c| c.count() == (1, 1)), "{changes:?}");
+
+    // With one more: nothing else changes either.
+    let mut more = stages(1);
+    more.insert(350, more[0].clone());
+    let longer = ruleset(more);
+    let delta = super::delta::delta(&old, &longer).unwrap();
+    let changes = direct::changes(&delta, &old, &longer).unwrap();
+    assert!(changes.iter().all(|c| c.count() == (0, 1)), "{changes:?}");
+
+    // What has other words is left to nft.
+    let mut marked = stages(1);
+    marked[350] = rule(vec![Condition::Mark {
+        any_of: vec![Mark::new(1, 1)],
+        not: false,
+    }]);
+    let marked = ruleset(marked);
+    let delta = super::delta::delta(&old, &marked).unwrap();
+    assert_eq!(direct::changes(&delta, &old, &marked), None);
+}
+
+#[test]
 fn another_kind_of_sticky_needs_the_whole_table() {
     let content = |by| {
         let mut table = with(Vec::new());

@@ -12,8 +12,12 @@ pub(crate) mod message {
     use super::SUBSYSTEM;
 
     pub(crate) const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
+    pub(crate) const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
     pub(crate) const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
+    pub(crate) const DELETE_CHAIN: u16 = SUBSYSTEM << 8 | 5;
+    pub(crate) const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
     pub(crate) const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
+    pub(crate) const DELETE_RULE: u16 = SUBSYSTEM << 8 | 8;
     pub(crate) const GET_SET: u16 = SUBSYSTEM << 8 | 10;
     pub(crate) const NEW_ELEMENTS: u16 = SUBSYSTEM << 8 | 12;
     pub(crate) const GET_ELEMENTS: u16 = SUBSYSTEM << 8 | 13;
@@ -44,7 +48,45 @@ pub(crate) mod chain {
 /// `NFTA_RULE_…`.
 pub(crate) mod rule {
     pub(crate) const CHAIN: u16 = 2;
+    /// 64 bits: tells a rule from all others of its table.
+    pub(crate) const HANDLE: u16 = 3;
     pub(crate) const EXPRESSIONS: u16 = 4;
+    /// The handle of the rule that a new one comes before (with `NLM_F_APPEND`: after).
+    pub(crate) const POSITION: u16 = 6;
+}
+
+/// `NFTA_EXPR_…`, and of each expression what we say of it.
+pub(crate) mod expression {
+    pub(crate) const NAME: u16 = 1;
+    pub(crate) const BODY: u16 = 2;
+    pub(crate) const META_TO: u16 = 1;
+    pub(crate) const META_WHAT: u16 = 2;
+    pub(crate) const PAYLOAD_TO: u16 = 1;
+    pub(crate) const PAYLOAD_BASE: u16 = 2;
+    pub(crate) const PAYLOAD_OFFSET: u16 = 3;
+    pub(crate) const PAYLOAD_LENGTH: u16 = 4;
+    pub(crate) const BITWISE_FROM: u16 = 1;
+    pub(crate) const BITWISE_TO: u16 = 2;
+    pub(crate) const BITWISE_LENGTH: u16 = 3;
+    pub(crate) const BITWISE_MASK: u16 = 4;
+    pub(crate) const BITWISE_XOR: u16 = 5;
+    pub(crate) const CMP_FROM: u16 = 1;
+    pub(crate) const CMP_HOW: u16 = 2;
+    pub(crate) const CMP_WITH: u16 = 3;
+    pub(crate) const LOOKUP_SET: u16 = 1;
+    pub(crate) const LOOKUP_FROM: u16 = 2;
+    pub(crate) const LOOKUP_TO: u16 = 3;
+    pub(crate) const IMMEDIATE_TO: u16 = 1;
+    pub(crate) const IMMEDIATE_DATA: u16 = 2;
+}
+
+/// `NFT_REG_…`: where instructions hand each other values.
+pub(crate) mod register {
+    pub(crate) const VERDICT: u32 = 0;
+    /// 16 bytes.
+    pub(crate) const FIRST: u32 = 1;
+    /// The first 4 bytes of the same; the next number is the next 4.
+    pub(crate) const FIRST_SLOT: u32 = 8;
 }
 
 /// `NFTA_SET_…`: what we choose of a set.
@@ -79,6 +121,8 @@ pub(crate) mod element {
     /// `NFT_JUMP`, `NFT_GOTO`.
     pub(crate) const JUMP: i32 = -3;
     pub(crate) const GOTO: i32 = -4;
+    /// `NFT_RETURN`.
+    pub(crate) const RETURN: i32 = -5;
 }
 
 /// `NFTA_GEN_…`.

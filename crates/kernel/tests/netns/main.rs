@@ -9,6 +9,7 @@
 
 mod classify;
 mod common;
+mod direct;
 mod execute;
 mod moving;
 mod nft;
