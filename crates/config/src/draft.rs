@@ -1,11 +1,12 @@
 //! A file that was read and is not checked yet, since the check needs other files.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use toml::Spanned;
+use uplinkd_model::policy::Addresses;
 
 use crate::{
-    check,
+    check::{self, Lists},
     diagnostic::{Diagnostic, Severity},
     parsed::Parsed,
     raw::{RawFile, RawItem},
@@ -50,11 +51,25 @@ impl Draft {
     /// Every mistake in the text, in the order of the text, then those in the other files. Only
     /// mistakes in the TOML itself keep the others from being seen.
     pub fn check(&self, sources: &Sources) -> Result<Parsed, Vec<Diagnostic>> {
+        self.check_again(sources, &BTreeMap::new())
+    }
+
+    /// The same where some files are known to be as they were when an earlier check parsed them
+    /// ([`Parsed::lists`]): those need not be in the sources.
+    ///
+    /// # Errors
+    /// As for [`Draft::check`].
+    pub fn check_again(
+        &self,
+        sources: &Sources,
+        known: &BTreeMap<String, Addresses>,
+    ) -> Result<Parsed, Vec<Diagnostic>> {
         let mut found = self.found.clone();
         let Some(raw) = &self.raw else {
             return Err(found);
         };
-        let parsed = check::check(&self.path, raw, &self.files, sources, &mut found);
+        let lists = Lists::read(&self.path, &self.files, sources, known, &mut found);
+        let parsed = check::check(&self.path, raw, &self.files, sources, lists, &mut found);
         let place = |d: &Diagnostic| {
             let elsewhere = d.excerpt.as_ref().map(|e| (e.path.clone(), e.line));
             (elsewhere, d.span.start, d.span.end)

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use uplinkd_model::{
     Access, Config, Family, Group, Outlet, OutletKind, Policy, Reserve, Slot, Uplink, UplinkName,
+    policy::Addresses,
 };
 
 use crate::{
@@ -121,6 +122,8 @@ pub struct Parsed {
     /// The outlets, the default group's first.
     pub(crate) outlets: Vec<ParsedOutlet>,
     pub(crate) files: Vec<ListFile>,
+    /// What these files hold, by path.
+    pub(crate) lists: BTreeMap<String, Addresses>,
     pub(crate) reserve: Reserve,
     /// Where `[reserve]` stands, if it does.
     pub(crate) reserve_key: Option<Range<usize>>,
@@ -132,6 +135,11 @@ impl Parsed {
     /// The path that the text was read from, as [`crate::parse`] was told.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What the files of prefixes hold, by path, for [`crate::Draft::check_again`].
+    pub fn lists(&self) -> &BTreeMap<String, Addresses> {
+        &self.lists
     }
 
     /// Doubts that do not make the file unusable.

@@ -8,6 +8,7 @@ use std::{
 
 use anstream::eprintln;
 use uplinkd_config::{Diagnostic, Draft, Parsed};
+use uplinkd_model::policy::Addresses;
 
 use crate::{
     exit::Exit,
@@ -71,11 +72,27 @@ impl LoadError {
     }
 }
 
+/// List files as they were when they were read, and what they hold: those that have not changed
+/// since need not be read again, which of a large list takes most of the time.
+#[derive(Clone, Debug, Default)]
+pub struct KnownLists {
+    stamps: BTreeMap<PathBuf, Stamp>,
+    lists: BTreeMap<String, Addresses>,
+}
+
 /// Reads and checks a file, and the lists that it names.
 ///
 /// # Errors
 /// Every mistake in them.
 pub fn read(path: &Path) -> Result<Loaded, LoadError> {
+    read_again(path, KnownLists::default())
+}
+
+/// The same, but for lists that have not changed.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn read_again(path: &Path, known: KnownLists) -> Result<Loaded, LoadError> {
     let text = sources::text(path, FILE_MAX).map_err(|e| {
         let hint = if e.kind() == std::io::ErrorKind::NotFound {
             "; `uplinkd sample` prints one to start from, --config names another"
@@ -85,7 +102,7 @@ pub fn read(path: &Path) -> Result<Loaded, LoadError> {
         LoadError::Unreadable(format!("cannot read {}: {e}{hint}", path.display()))
     })?;
     let draft = uplinkd_config::read(&path.display().to_string(), &text);
-    check(Arc::new(draft), text.into())
+    check(Arc::new(draft), text.into(), known)
 }
 
 impl Loaded {
@@ -94,15 +111,33 @@ impl Loaded {
     /// # Errors
     /// Every mistake in them.
     pub fn again(&self) -> Result<Self, LoadError> {
-        check(Arc::clone(&self.draft), Arc::clone(&self.text))
+        let (draft, text) = (Arc::clone(&self.draft), Arc::clone(&self.text));
+        check(draft, text, self.known_lists())
+    }
+
+    /// Its lists, for reading again.
+    pub fn known_lists(&self) -> KnownLists {
+        KnownLists {
+            stamps: self.lists.clone(),
+            lists: self.parsed.lists().clone(),
+        }
     }
 }
 
-fn check(draft: Arc<Draft>, text: Arc<str>) -> Result<Loaded, LoadError> {
+fn check(draft: Arc<Draft>, text: Arc<str>, mut known: KnownLists) -> Result<Loaded, LoadError> {
     let stamp = |path: PathBuf| (path.clone(), Stamp::of(&path));
     let files = draft.files().iter().map(|f| PathBuf::from(&f.path));
-    let lists = files.map(stamp).collect();
-    match draft.check(&sources::read(draft.files())) {
+    let lists: BTreeMap<_, _> = files.map(stamp).collect();
+    known.lists.retain(|path, _| {
+        let stamps = (
+            lists.get(Path::new(path)),
+            known.stamps.get(Path::new(path)),
+        );
+        stamps.0 == stamps.1 && stamps.0.is_some_and(Stamp::is_there)
+    });
+    let unknown = draft.files().iter();
+    let unknown = unknown.filter(|f| !known.lists.contains_key(&f.path));
+    match draft.check_again(&sources::read(unknown), &known.lists) {
         Ok(parsed) => Ok(Loaded {
             parsed,
             text,

@@ -17,7 +17,7 @@ const ACCOUNTS_MAX: u64 = 16 << 20;
 
 /// Reads everything that a check needs. What cannot be read is said by the check, at the place that
 /// names it.
-pub(crate) fn read(files: &[ListFile]) -> Sources {
+pub(crate) fn read<'a>(files: impl IntoIterator<Item = &'a ListFile>) -> Sources {
     let list = |file: &ListFile| {
         let content = text(Path::new(&file.path), LIST_MAX).map_err(|e| e.to_string());
         (file.path.clone(), content)
@@ -25,7 +25,7 @@ pub(crate) fn read(files: &[ListFile]) -> Sources {
     // A machine without these files has no names, only numbers.
     let names = |path| accounts(&text(Path::new(path), ACCOUNTS_MAX).unwrap_or_default());
     Sources {
-        files: files.iter().map(list).collect(),
+        files: files.into_iter().map(list).collect(),
         users: names("/etc/passwd"),
         groups: names("/etc/group"),
     }
@@ -75,6 +75,11 @@ impl Stamp {
             )
         };
         Self(fs::metadata(path).ok().map(stamp))
+    }
+
+    /// Whether there was a file.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
     }
 }
 

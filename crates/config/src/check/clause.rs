@@ -13,7 +13,7 @@ use uplinkd_model::{
     policy::{Clause, Selector},
 };
 
-pub(super) use address::Lists;
+pub(crate) use address::Lists;
 pub use domain::TIMEOUT as DOMAIN_TIMEOUT;
 
 use crate::{

@@ -27,6 +27,7 @@ use toml::Spanned;
 use uplinkd_model::{OutletKind, Policy, Reserve};
 
 pub use clause::DOMAIN_TIMEOUT;
+pub(crate) use clause::Lists;
 
 use crate::{
     diagnostic::Diagnostic,
@@ -44,6 +45,7 @@ pub(crate) fn check(
     raw: &RawFile,
     files: &[ListFile],
     sources: &Sources,
+    lists: Lists,
     found: &mut Found,
 ) -> Option<Parsed> {
     let lan = interface::lan(&raw.lan, found);
@@ -72,7 +74,7 @@ pub(crate) fn check(
             // Marks are held against the bits that would be ours by default where ours are wrong.
             reserve: reserve.as_ref().unwrap_or(&Reserve::default()),
             sources,
-            lists: &clause::Lists::read(path, files, sources, found),
+            lists: &lists,
         },
         found,
     );
@@ -106,6 +108,7 @@ pub(crate) fn check(
         policy_places,
         outlets: outlets.outlets,
         files: files.to_vec(),
+        lists: lists.into_known(),
         reserve,
         reserve_key: raw.reserve.key.clone(),
         reserve_spans,

@@ -24,25 +24,38 @@ const MISTAKES_MAX: usize = 10;
 const EXCERPT_MAX: usize = 200;
 
 /// The files of prefixes, each parsed once; who uses one shares its numbers.
-pub(in crate::check) struct Lists {
+pub(crate) struct Lists {
     configuration: String,
     /// None where a file cannot be used.
     files: BTreeMap<String, Option<Addresses>>,
 }
 
 impl Lists {
-    /// Parses the files that policies name.
-    pub(in crate::check) fn read(
+    /// Parses the files that policies name, but for those that are known.
+    pub(crate) fn read(
         configuration: &str,
         files: &[ListFile],
         sources: &Sources,
+        known: &BTreeMap<String, Addresses>,
         found: &mut Found,
     ) -> Self {
-        let read = |file: &ListFile| (file.path.clone(), list(file, sources, found));
+        let read = |file: &ListFile| {
+            let before = known.get(&file.path).cloned();
+            let addresses = before.or_else(|| list(file, sources, found));
+            (file.path.clone(), addresses)
+        };
         Self {
             configuration: configuration.to_owned(),
             files: files.iter().map(read).collect(),
         }
+    }
+
+    /// What the files hold that could be used.
+    pub(in crate::check) fn into_known(self) -> BTreeMap<String, Addresses> {
+        let files = self.files.into_iter();
+        files
+            .filter_map(|(path, addresses)| Some((path, addresses?)))
+            .collect()
     }
 
     /// The addresses of a condition.

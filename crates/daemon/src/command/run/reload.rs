@@ -41,8 +41,9 @@ impl Daemon {
         debug!(?cause, "reading the file again");
         let begun = match cause {
             Cause::Told => {
-                let path = self.config_path.clone();
-                self.readings.begin(cause, move || load::read(&path))
+                let (path, known) = (self.config_path.clone(), self.loaded.known_lists());
+                let read = move || load::read_again(&path, known);
+                self.readings.begin(cause, read)
             }
             Cause::Lists => {
                 let loaded = self.loaded.clone();
@@ -124,7 +125,9 @@ impl Daemon {
         self.prober.retain(|name| names.contains(name));
         self.lists.set(&loaded.lists);
         self.cgroups.set(cgroup_paths(&config));
-        self.loaded = loaded;
+        let before = std::mem::replace(&mut self.loaded, loaded);
+        // A file of thousands of policies takes milliseconds to be freed.
+        tokio::task::spawn_blocking(move || drop(before));
         self.shadows = None;
         // The new policies are compiled for the last time of day that was told.
         self.tell_time_of_day();
