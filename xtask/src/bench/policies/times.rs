@@ -7,7 +7,7 @@ use std::{
     fs,
     net::{SocketAddr, UdpSocket},
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +30,8 @@ const STEP: Duration = Duration::from_micros(200);
 const REST: Duration = Duration::from_secs(1);
 /// Where the packets go.
 const PORT: u16 = 9;
+/// The lowest port that they come from.
+const SOURCE_PORTS: u16 = 1024;
 /// The multicast group of changes to nftables.
 const NFT_CHANGES: u32 = 7;
 
@@ -220,6 +222,9 @@ fn told(changes: &mut Socket) -> Result<(f64, f64)> {
 struct Watch {
     receivers: Vec<UdpSocket>,
     client: uplinkd_lab::Netns,
+    /// Counted on, so that none comes again while the router still knows the connection of its first
+    /// packet, and leads it as the policies were then.
+    source_ports: AtomicU16,
 }
 
 impl Watch {
@@ -239,6 +244,7 @@ impl Watch {
         Ok(Self {
             receivers,
             client: lab.client().clone(),
+            source_ports: AtomicU16::new(SOURCE_PORTS),
         })
     }
 
@@ -270,7 +276,7 @@ impl Watch {
         let receiver = self.receiver(uplink)?;
         let is_done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let sender = scope.spawn(|| self.client.run(|| send_until(&is_done)));
+            let sender = scope.spawn(|| self.client.run(|| self.send_until(&is_done)));
             let deadline = Instant::now() + WAIT_MAX;
             let came = loop {
                 if has_come(receiver)? {
@@ -291,18 +297,20 @@ impl Watch {
             came
         })
     }
-}
 
-/// A packet each step, each a connection of its own.
-fn send_until(is_done: &AtomicBool) -> Result<()> {
-    let source = SocketAddr::new(client(Family::V4, 0).addr(), 0);
-    while !is_done.load(Ordering::Relaxed) {
-        let socket = UdpSocket::bind(source).context("cannot send")?;
-        // The router may not forward yet, and then says so with an ICMP message.
-        let _ = socket.send_to(&[0], (marked(), PORT));
-        thread::sleep(STEP);
+    /// A packet each step, each a connection of its own.
+    fn send_until(&self, is_done: &AtomicBool) -> Result<()> {
+        let source = client(Family::V4, 0).addr();
+        while !is_done.load(Ordering::Relaxed) {
+            let port = self.source_ports.fetch_add(1, Ordering::Relaxed);
+            let source = SocketAddr::new(source, port.max(SOURCE_PORTS));
+            let socket = UdpSocket::bind(source).context("cannot send")?;
+            // The router may not forward yet, and then says so with an ICMP message.
+            let _ = socket.send_to(&[0], (marked(), PORT));
+            thread::sleep(STEP);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn has_come(receiver: &UdpSocket) -> Result<bool> {
