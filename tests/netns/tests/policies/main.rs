@@ -81,6 +81,7 @@ fn main() -> ExitCode {
             connections_stay_unless_a_policy_says_move,
             no_packet_is_lost_while_policies_change,
             no_connection_slips_past_a_new_outlet,
+            prefixes_of_few_lengths_lead_where_they_say,
             an_invalid_file_changes_nothing,
         }
         agreement {

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use uplinkd_lab::traffic::{Attempt, Load, Transport};
+use uplinkd_lab::traffic::{Attempt, Load, Packet, Transport};
+use uplinkd_model::{
+    Family,
+    policy::{address_number, number_address},
+};
 use uplinkd_netns_tests::{
     Ask, EVENTUALLY,
     ask::{Conversation, ask_all, open_all},
@@ -14,7 +18,7 @@ use uplinkd_netns_tests::{
 use crate::stage::{
     Arrivals, FAMILIES, ISP1_BY_DEFAULT,
     Sender::{Client, Router},
-    Stage, policies, whole,
+    Stage, ensure_over, policies, whole,
 };
 
 /// Connections of both kinds and families to a port, kept open.
@@ -151,6 +155,58 @@ pub(crate) fn no_connection_slips_past_a_new_outlet() -> Result<()> {
             "{target}: {arrived} arrived of {by_default} by default, {astray} led astray"
         );
         stage.reload(ISP1_BY_DEFAULT)?;
+    }
+    Ok(())
+}
+
+/// Prefixes, more of one length than a small map holds, that lead nowhere anybody sends to, behind
+/// what leads a server to a line, in different forms.
+fn many_prefixes(stage: &Stage, lines: [usize; 3]) -> String {
+    let mut list = Vec::new();
+    for family in FAMILIES {
+        let [length, longer, filler] = match family {
+            Family::V4 => ["30", "32", "203.0"],
+            Family::V6 => ["126", "128", "2001:db8:f"],
+        };
+        let number = |n| address_number(stage.server(family, n));
+        let address = |number| number_address(family, number).to_string();
+        let prefix = format!("{}/{length}", address(number(5) / 4 * 4));
+        let single = format!("{}/{longer}", address(number(6)));
+        // Neither a prefix nor of a length that many have.
+        let range = format!("{}-{}", address(number(7)), address(number(7)));
+        for (line, what) in lines.into_iter().zip([prefix, single, range]) {
+            list.push((what, line));
+        }
+        list.extend((0..400_usize).map(|n| {
+            let what = match family {
+                Family::V4 => format!("{filler}.{}.{}/{length}", n / 32, n % 32 * 8),
+                Family::V6 => format!("{filler}:{n:x}::/{length}"),
+            };
+            (what, 1 + n % 2)
+        }));
+    }
+    let policy = |(what, line): (String, usize)| {
+        format!("[[policy]]\nmatch = {{ destination = \"{what}\" }}\nuse = \"isp{line}\"\n")
+    };
+    format!(
+        "{ISP1_BY_DEFAULT}{}",
+        list.into_iter().map(policy).collect::<String>()
+    )
+}
+
+pub(crate) fn prefixes_of_few_lengths_lead_where_they_say() -> Result<()> {
+    let stage = Stage::set(ISP1_BY_DEFAULT)?;
+    for lines in [[2, 1, 2], [1, 2, 1], [2, 2, 2]] {
+        stage.reload(&many_prefixes(&stage, lines))?;
+        for sender in [Client, Router] {
+            for family in FAMILIES {
+                for (n, line) in (5..8).zip(lines) {
+                    let to = stage.server(family, n);
+                    let fates = stage.fates_of(sender, &[Packet::udp(to, 4000)])?;
+                    ensure_over(&fates, isp(line), &format!("{lines:?}, {sender:?} to {to}"))?;
+                }
+            }
+        }
     }
     Ok(())
 }
