@@ -11,7 +11,7 @@ use uplinkd_model::Family;
 
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
-pub(crate) use uplink::{IPV4, IPV6, PROBE, PROBE_ALL, QUORUM, STREAK, UPLINK, WEIGHT};
+pub(crate) use uplink::{IPV4, IPV6, PREFIX, PROBE, PROBE_ALL, QUORUM, STREAK, UPLINK, WEIGHT};
 
 /// What a key's value looks like. Bounds stand here once, for the schema and for the checks.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,10 @@ pub(crate) enum Kind {
     Gateway(Family),
     /// `masquerade`, `none` or an address of the family.
     Nat(Family),
+    /// `auto`, an IPv6 prefix, or a table of keys.
+    Delegated(&'static Keys),
+    /// An IPv6 prefix.
+    Prefix,
     /// A list of probe targets.
     Targets,
     /// A 32 bit mask, as a number or as text in hexadecimal.
@@ -269,9 +273,9 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 13] = [
-    &TOP, &UPLINK, &IPV4, &IPV6, &PROBE, &PROBE_ALL, &GROUP, &MEMBER, &FAILBACK, &STICKY, &POLICY,
-    &MATCH, &RESERVE,
+pub(crate) static ALL: [&Keys; 14] = [
+    &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &PROBE, &PROBE_ALL, &GROUP, &MEMBER, &FAILBACK, &STICKY,
+    &POLICY, &MATCH, &RESERVE,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

@@ -28,6 +28,8 @@ pub enum Field {
     Gateway(Family),
     /// `ipv4.nat` or `ipv6.nat`.
     Nat(Family),
+    /// `ipv6.prefix`.
+    Prefix,
     /// `probe.targets`.
     Targets,
     /// `probe.quorum`.

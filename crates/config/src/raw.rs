@@ -63,6 +63,13 @@ pub(crate) struct RawAccess {
     pub(crate) is_used: Option<Spanned<bool>>,
     pub(crate) gateway: Option<Spanned<String>>,
     pub(crate) nat: Option<Spanned<String>>,
+    /// For IPv6 only.
+    pub(crate) prefix: Option<WordOrTable<RawPrefix>>,
+}
+
+/// `prefix` of `[uplink.NAME.ipv6]` as a table.
+pub(crate) struct RawPrefix {
+    pub(crate) within: Option<Spanned<String>>,
 }
 
 /// `[probe]` or `[uplink.NAME.probe]`.
@@ -188,6 +195,15 @@ impl RawAccess {
             is_used: reader.truth("use", found),
             gateway: reader.text("gateway", found),
             nat: reader.text("nat", found),
+            prefix: keys
+                .get("prefix")
+                .and_then(|_| reader.text_or_table("prefix", found))
+                .map(|p| {
+                    let header = format!("{header}.{family}.prefix");
+                    p.read(&keys::PREFIX, &header, found, |r, found| RawPrefix {
+                        within: r.text("within", found),
+                    })
+                }),
         })
     }
 }

@@ -51,6 +51,12 @@ weight = 2
 #gateway = "auto"
 #nat = "masquerade"
 
+# The prefix that the provider routes to this uplink for your networks: "auto"
+# finds it in routes and addresses that a DHCPv6 client keeps, or the prefix
+# itself, such as "2001:db8:100::/56", or a range that belongs to the provider,
+# { within = "2001:db8::/32" }: whatever is found inside it is this uplink's.
+#prefix = "auto"
+
 # A pool of uplinks, for policies to lead to. [group.default] says who serves
 # everything else; without it that is one tier of all uplinks.
 #[group.calls]

@@ -79,6 +79,11 @@ fn value(kind: Kind) -> Value {
         Kind::WordOrTable(words, keys) => json!({ "oneOf": [{ "enum": words }, table(keys)] }),
         Kind::Gateway(family) => address_or("auto", family),
         Kind::Nat(family) => address_or("masquerade|none", family),
+        Kind::Delegated(keys) => {
+            let prefix = json!({ "type": "string", "pattern": format!(r"^(auto|{IPV6}/\d+)$") });
+            json!({ "oneOf": [prefix, table(keys)] })
+        }
+        Kind::Prefix => json!({ "type": "string", "pattern": format!(r"^{IPV6}/\d+$") }),
         Kind::Targets => json!({
             "type": "array",
             "items": { "type": "string", "pattern": format!("^(gateway|(icmp:)?({IPV4}|{IPV6}))$") },

@@ -26,6 +26,7 @@ pub(crate) fn access(target: IpAddr) -> Access {
         expected: true,
         gateway: Gateway::Auto,
         nat: Nat::Masquerade,
+        prefix: Default::default(),
         probe: ProbeSpec {
             targets: vec![Target::Gateway, Target::Icmp(target)],
             quorum: 1,

@@ -9,6 +9,7 @@ use crate::{
     ids::{Slot, UplinkName},
     net::Family,
     policy::{Failback, Outlet, Policy, Sticky},
+    prefix::PrefixSource,
     probe::ProbeSpec,
     reserve::Reserve,
 };
@@ -73,6 +74,8 @@ pub struct Access {
     pub gateway: Gateway,
     /// What becomes of source addresses.
     pub nat: Nat,
+    /// Which prefix its provider routes to it. Of IPv6 only; `auto` for IPv4.
+    pub prefix: PrefixSource,
     /// How it is watched: targets of this family only.
     pub probe: ProbeSpec,
 }

@@ -13,6 +13,7 @@ use crate::{
     ids::{Mark, NexthopId, Proto, RulePriority, TableId},
     net::Family,
     nft::NftTable,
+    prefix::PrefixFacts,
 };
 
 /// A network interface as the kernel shows it.
@@ -260,6 +261,8 @@ pub struct Observed {
     /// Networks that `main` says are on the link of an uplink's interface, by its index; IPv4 only,
     /// where routes say it.
     pub on_link: BTreeMap<u32, BTreeSet<IpNet>>,
+    /// Routes and addresses that tell of delegated prefixes.
+    pub prefixes: PrefixFacts,
     /// All nexthop objects.
     pub nexthops: BTreeMap<NexthopId, Nexthop>,
     /// Routes with our protocol number or in our tables.

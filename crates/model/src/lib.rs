@@ -16,6 +16,7 @@ pub mod nft;
 pub mod notice;
 pub mod plan;
 pub mod policy;
+pub mod prefix;
 pub mod probe;
 pub mod reserve;
 
@@ -28,5 +29,6 @@ pub use kernel_state::{Desired, Link, Nexthop, NexthopKind, Observed, Route, Rou
 pub use net::Family;
 pub use plan::{Outcome, Plan, PlannedStep, Step};
 pub use policy::{Outlet, OutletKind, Policy};
+pub use prefix::{PrefixFacts, PrefixSource};
 pub use probe::{ProbeSpec, Target};
 pub use reserve::Reserve;

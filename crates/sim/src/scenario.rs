@@ -201,6 +201,7 @@ fn access(luck: &mut fastrand::Rng, line: &Line) -> Access {
         },
         gateway: gateway.map_or(Gateway::Auto, Gateway::Address),
         nat: Nat::Masquerade,
+        prefix: Default::default(),
         probe: probe_spec(luck, line.family),
     }
 }

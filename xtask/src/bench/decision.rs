@@ -139,6 +139,7 @@ fn config(lab: &Lab, groups: usize, cause: Cause) -> Result<Config> {
                 expected: true,
                 gateway: Gateway::Auto,
                 nat: Nat::Masquerade,
+                prefix: Default::default(),
                 probe: ProbeSpec {
                     targets: targets.clone(),
                     quorum: 1,

@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, net::IpAddr, ops::Range};
 
 use toml::Spanned;
-use uplinkd_model::{Family, Gateway, Nat};
+use uplinkd_model::{Family, Gateway, Nat, PrefixSource};
 
 use crate::{
-    check::address::{self, Scope},
+    check::{
+        address::{self, Scope},
+        prefix,
+    },
     diagnostic::Diagnostic,
     parsed::Field,
     quote::{meant, quoted},
@@ -22,6 +25,7 @@ pub(super) struct Written {
     /// None where it is wrong.
     pub(super) gateway: Option<Gateway>,
     pub(super) nat: Option<Nat>,
+    pub(super) prefix: Option<PrefixSource>,
 }
 
 /// Checks `[uplink.NAME.ipv4]` or `ipv6`. `name` is the uplink's, `whose` names it in messages.
@@ -39,6 +43,7 @@ pub(super) fn check(
             expected: false,
             gateway: Some(Gateway::Auto),
             nat: Some(Nat::Masquerade),
+            prefix: Some(PrefixSource::Auto),
         };
     };
     let written = [
@@ -48,6 +53,7 @@ pub(super) fn check(
             raw.gateway.as_ref().map(Spanned::span),
         ),
         (Field::Nat(family), raw.nat.as_ref().map(Spanned::span)),
+        (Field::Prefix, raw.prefix.as_ref().map(prefix::span)),
     ];
     spans.extend(written.into_iter().filter_map(|(f, s)| Some((f, s?))));
     let values = Values {
@@ -65,6 +71,10 @@ pub(super) fn check(
         nat: match &raw.nat {
             Some(nat) => values.nat(nat, found),
             None => Some(Nat::Masquerade),
+        },
+        prefix: match &raw.prefix {
+            Some(prefix) => prefix::check(prefix, whose, found),
+            None => Some(PrefixSource::Auto),
         },
     }
 }

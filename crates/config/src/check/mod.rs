@@ -13,6 +13,7 @@ mod interface;
 mod names;
 mod outlet;
 mod policy;
+mod prefix;
 mod probe;
 mod reserve;
 mod room;
@@ -60,6 +61,7 @@ pub(crate) fn check(
         found.push(no_uplinks(raw.uplink_key.clone()));
     }
     interface::used_twice(raw, found);
+    prefix::overlapping(&uplinks, found);
     if let Some(reserve) = &reserve {
         room::for_uplinks(raw, reserve, found);
     }

@@ -63,6 +63,7 @@ pub(super) fn check(
             expected: written.expected,
             gateway: written.gateway?,
             nat: written.nat?,
+            prefix: written.prefix?,
             probe: probe.of(family),
         })
     };

@@ -46,7 +46,35 @@ pub(crate) static IPV4: Keys = Keys {
 /// `[uplink.NAME.ipv6]`.
 pub(crate) static IPV6: Keys = Keys {
     header: "uplink.NAME.ipv6",
-    keys: &access(Family::V6),
+    keys: &{
+        let mut keys = [PREFIX_KEY; 4];
+        let common = access(Family::V6);
+        let mut i = 0;
+        while i < common.len() {
+            keys[i] = common[i];
+            i += 1;
+        }
+        keys
+    },
+    later: &[],
+};
+
+const PREFIX_KEY: Key = optional(
+    "prefix",
+    Kind::Delegated(&PREFIX),
+    r#""auto""#,
+    "the prefix that the provider routes here: \"auto\" (learned from routes and addresses), a prefix, or the range that it lies in",
+);
+
+/// `prefix` as a table.
+pub(crate) static PREFIX: Keys = Keys {
+    header: "uplink.NAME.ipv6.prefix",
+    keys: &[required(
+        "within",
+        Kind::Prefix,
+        r#""2001:db8::/32""#,
+        "a range: whatever prefix is found on this machine inside it belongs to this uplink",
+    )],
     later: &[],
 };
 

@@ -154,7 +154,7 @@ impl RawGroup {
 }
 
 impl TextOrTable<'_> {
-    fn read<T>(
+    pub(super) fn read<T>(
         self,
         keys: &'static Keys,
         header: &str,

@@ -13,6 +13,7 @@ mod lists;
 mod meaning;
 mod outlets;
 mod policies;
+mod prefixes;
 mod probe;
 mod properties;
 mod reserve;
