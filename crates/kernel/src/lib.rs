@@ -14,6 +14,7 @@ mod handle;
 pub mod netlink;
 pub mod nft;
 pub mod observe;
+mod prefixes;
 pub mod route_get;
 pub mod sysctl;
 pub mod table_names;

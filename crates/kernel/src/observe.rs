@@ -7,12 +7,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::Ipv6Addr,
 };
 
 use ipnet::IpNet;
 use nix::libc;
 use uplinkd_model::{
-    Family, Link, Nexthop, NexthopId, NexthopKind, Observed, Reserve, Route, Rule, Slot, TableId,
+    Family, Link, Nexthop, NexthopId, NexthopKind, Observed, PrefixFacts, Reserve, Route, Rule,
+    Slot, TableId,
     ids::Proto,
     kernel_state::{ForeignDefault, NftState, RuleAction},
 };
@@ -21,7 +23,7 @@ use crate::{
     Kernel, cgroup,
     decode::{self, Hops, Names, Way},
     netlink::{Frame, KernelError, Message, Reply},
-    sysctl, table_names,
+    prefixes, sysctl, table_names,
     wire::{fixed, link as ifla, message, route as rt},
 };
 
@@ -79,11 +81,12 @@ impl Kernel {
             .iter()
             .map(|(index, link)| (*index, link.device.name.clone()))
             .collect();
-        self.addresses(&mut links)?;
+        let deprecated = self.addresses(&mut links)?;
         let nexthops = self.nexthops(&names)?;
         let rules = self.rules()?;
         let routes = self.routes(&want.reserve, &rules, &names)?;
         let foreign = self.foreign_routes(want, &links, &nexthops)?;
+        let prefixes = self.prefix_facts(want, &links, deprecated)?;
         let nft = match want.reserve.first() {
             Some(reserve) if want.nft => {
                 // Routing must not wait for a program that cannot be run: putting the table again
@@ -105,6 +108,7 @@ impl Kernel {
             links,
             foreign_defaults: foreign.defaults,
             on_link: foreign.on_link,
+            prefixes,
             nexthops,
             routes,
             rules,
@@ -138,9 +142,15 @@ impl Kernel {
         Ok(links.map(|l| (l.device.index, l)).collect())
     }
 
-    fn addresses(&mut self, links: &mut BTreeMap<u32, Link>) -> Result<(), ObserveError> {
+    /// Adds the links' addresses. Those that nothing new should use are given back, too.
+    fn addresses(
+        &mut self,
+        links: &mut BTreeMap<u32, Link>,
+    ) -> Result<BTreeSet<(u32, Ipv6Addr)>, ObserveError> {
+        let mut deprecated = BTreeSet::new();
         let message = Message::new(message::GET_ADDRESS, 0, &[0; fixed::ADDRESS]);
         for reply in self.list("addresses", message)? {
+            deprecated.extend(prefixes::deprecated(&reply.body));
             if let Some((index, address)) = decode::address(&reply.body)
                 && let Some(link) = links.get_mut(&index)
             {
@@ -150,7 +160,26 @@ impl Kernel {
         for link in links.values_mut() {
             link.addresses.sort_unstable();
         }
-        Ok(())
+        Ok(deprecated)
+    }
+
+    /// What tells of delegated prefixes; nothing where no uplink is looked after.
+    fn prefix_facts(
+        &mut self,
+        want: &Look,
+        links: &BTreeMap<u32, Link>,
+        deprecated: BTreeSet<(u32, Ipv6Addr)>,
+    ) -> Result<PrefixFacts, ObserveError> {
+        let named = want.uplink_interfaces.iter();
+        let of_name = |name: &String| links.values().find(|l| l.device.name == *name);
+        let uplinks: Vec<_> = named.filter_map(of_name).map(|l| l.device.index).collect();
+        if uplinks.is_empty() {
+            return Ok(PrefixFacts::default());
+        }
+        Ok(PrefixFacts {
+            deprecated,
+            ..self.prefix_routes(&want.reserve, &uplinks)?
+        })
     }
 
     fn nexthops(&mut self, names: &Names) -> Result<BTreeMap<NexthopId, Nexthop>, ObserveError> {
@@ -210,7 +239,7 @@ impl Kernel {
     }
 
     /// Lists what a table holds. To the kernel a table without routes does not exist.
-    fn list_in_table(
+    pub(crate) fn list_in_table(
         &mut self,
         message: Message,
         wanted: impl Fn(&Frame<'_>) -> bool,
@@ -266,7 +295,7 @@ impl Kernel {
 }
 
 /// A request for the routes of a family, filtered by protocol and type where these are not zero.
-fn get_routes(family: Family, proto: Proto, route_type: u8) -> Message {
+pub(crate) fn get_routes(family: Family, proto: Proto, route_type: u8) -> Message {
     let mut header = [0; fixed::ROUTE];
     header[0] = family.number();
     header[5] = proto.0;

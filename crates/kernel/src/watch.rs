@@ -14,6 +14,7 @@ use crate::{
     decode,
     netlink::{Frame, Frames, Protocol, Socket, find, text, u32_at},
     nft::{OwnPorts, is_dynamic, wire as nft},
+    prefixes,
     wire::message,
 };
 
@@ -42,7 +43,8 @@ pub enum Hint {
     },
     /// Some address of the interface of this index.
     Address(u32),
-    /// A route of ours, in one of our tables, or a default route.
+    /// A route of ours, in one of our tables, a default route, or in the main table one that refuses
+    /// what may be a delegated prefix.
     Route,
     /// Some rule.
     Rule,
@@ -193,7 +195,7 @@ impl Filter {
             let is_default = route.prefix_length == 0;
             let ours = |r: &Reserve| r.proto == route.proto || r.has_table(route.table);
             is_default || self.reserve.iter().any(ours)
-        })
+        }) || prefixes::refused(body).is_some()
     }
 
     /// Something in nft that somebody else changed.
@@ -292,6 +294,18 @@ mod tests {
             let body = route(table, proto, prefix_length);
             assert_eq!(hint(message::DELETE_ROUTE, 0, &body), None);
         }
+    }
+
+    #[test]
+    fn a_route_that_refuses_what_may_be_delegated_counts() {
+        let body = |route_type| {
+            let fixed = [10, 56, 0, 0, 254, 16, 0, route_type, 0, 0, 0, 0];
+            let prefix = "2001:db8:100::".parse::<std::net::Ipv6Addr>().unwrap();
+            let message = Message::new(0, 0, &fixed).attr(1, &prefix.octets());
+            message.body().to_vec()
+        };
+        assert_eq!(hint(message::DELETE_ROUTE, 0, &body(7)), Some(Hint::Route));
+        assert_eq!(hint(message::NEW_ROUTE, 0, &body(1)), None);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(crate) mod address {
     pub(crate) const LOCAL: u16 = 2;
     pub(crate) const FLAGS: u16 = 8;
     pub(crate) const FLAG_DAD_FAILED: u32 = 0x08;
+    pub(crate) const FLAG_DEPRECATED: u32 = 0x20;
     pub(crate) const FLAG_TENTATIVE: u32 = 0x40;
 }
 

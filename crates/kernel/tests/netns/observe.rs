@@ -258,6 +258,61 @@ fn routes_count_by_protocol_and_by_table() {
 }
 
 #[test]
+fn routes_and_addresses_that_tell_of_delegated_prefixes_are_found() {
+    in_netns(|| {
+        veth("wan1", &["2001:db8:1::9/64"]);
+        veth("wan2", &["2001:db8:2::9/64"]);
+        veth("lan", &["2001:db8:100::1/64", "fd00::1/64"]);
+        for line in [
+            "default from 2001:db8:100::/56 via fe80::1 dev wan1 proto static metric 512",
+            "default from 2001:db8:200::/56 via fe80::1 dev wan2",
+            "default via fe80::1 dev wan1",
+            "unreachable 2001:db8:100::/56 dev lo proto static metric 2147483647",
+            "blackhole 2001:db8:300::/48 proto dhcp",
+            "prohibit 2001:db8:400::/60",
+            // Not of interest: ours, elsewhere, by another interface, too long, nobody's, no default.
+            "default from 2001:db8:500::/56 via fe80::1 dev wan1 proto 177",
+            "default from 2001:db8:600::/56 via fe80::1 dev wan1 table 100",
+            "default from 2001:db8:700::/56 via fe80::1 dev lan",
+            "unreachable 2001:db8:800::/56 proto 177",
+            "unreachable 2001:db8:900::/56 table 100",
+            "unreachable 2001:db8:a00::/72",
+            "unreachable fc00::/7",
+            "2001:db8:b00::/56 from 2001:db8:c00::/56 via fe80::1 dev wan1",
+        ] {
+            sh(&format!("ip -6 route add {line}"));
+        }
+        sh("ip addr change 2001:db8:100::1/64 dev lan preferred_lft 0 valid_lft 600");
+        let look = look_for(&["wan1", "wan2"]);
+        let found = Kernel::open().unwrap().observe(&look).unwrap().prefixes;
+        let sourced = found.sourced.iter();
+        let sourced: Vec<_> = sourced
+            .map(|d| (d.metric, d.prefix.to_string(), d.ifindex))
+            .collect();
+        let expected = [
+            (512, "2001:db8:100::/56".to_owned(), device("wan1").index),
+            (1024, "2001:db8:200::/56".to_owned(), device("wan2").index),
+        ];
+        assert_eq!(sourced, expected);
+        let refused: Vec<_> = found.refused.iter().map(ToString::to_string).collect();
+        let expected = [
+            "2001:db8:100::/56",
+            "2001:db8:300::/48",
+            "2001:db8:400::/60",
+        ];
+        assert_eq!(refused, expected);
+        let address = "2001:db8:100::1".parse().unwrap();
+        assert_eq!(
+            found.deprecated,
+            [(device("lan").index, address)].into(),
+            "what is deprecated"
+        );
+        let elsewhere = Kernel::open().unwrap().observe(&look_for(&[])).unwrap();
+        assert_eq!(elsewhere.prefixes, Default::default());
+    });
+}
+
+#[test]
 fn a_look_stays_cheap_beside_100_000_routes_of_others() {
     in_netns(|| {
         veth("wan1", &["192.0.2.9/24"]);
