@@ -86,6 +86,10 @@ pub struct UplinkStatus {
     pub gateway: Option<IpAddr>,
     /// Its addresses with prefix length.
     pub addresses: Vec<String>,
+    /// The IPv6 prefix that its provider routes to it for the networks behind it; none where none is
+    /// known, and for IPv4.
+    #[serde(default)]
+    pub prefix: Option<String>,
     /// The far end is there; none where there is no such interface.
     pub carrier: Option<bool>,
     /// Who is asked whether it works.

@@ -32,6 +32,7 @@ use crate::{
     event::{Action, Event, HintKind, Probe},
     families::PerFamily,
     policies::{Policies, has_schedule},
+    prefixes::Prefixes,
     probe::{Due, Schedule, TargetKey},
     select::{Service, Serving},
 };
@@ -52,6 +53,8 @@ pub struct Controller {
     /// The reserves whose objects are ours: the current one, then those of earlier configurations.
     claims: Vec<Reserve>,
     policies: Policies,
+    /// Which delegated IPv6 prefix is whose.
+    prefixes: Prefixes,
     /// Each family of each uplink.
     lines: Vec<LineState>,
     schedule: Schedule,
@@ -80,6 +83,7 @@ impl Controller {
         let mut controller = Self {
             lines: LineState::all(&config, now),
             policies: Policies::new(&config, 0),
+            prefixes: Prefixes::default(),
             must_choose: true,
             serving: vec![PerFamily::default(); config.outlets.len()],
             words: Words::of(&config),

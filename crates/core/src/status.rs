@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use uplinkd_model::{Family, Health, Mark, Reason, TableId, Target, UplinkName, notice::Share};
 
 use crate::{PerFamily, Time, Waiting, probe::TargetVerdict};
@@ -57,6 +57,8 @@ pub struct LineSnapshot {
     pub gateway: Option<IpAddr>,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
+    /// The prefix that its provider routes to it, where one is known; of IPv6 only.
+    pub prefix: Option<Ipv6Net>,
     /// The far end is there; none where there is no such interface.
     pub carrier: Option<bool>,
     /// Its targets.

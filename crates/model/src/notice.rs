@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -60,6 +61,20 @@ pub enum Notice {
         /// The new gateway, in words.
         gateway: String,
     },
+    /// An uplink's delegated IPv6 prefix was learned, changed or went.
+    PrefixChanged {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// The prefix that it has now, if any.
+        prefix: Option<Ipv6Net>,
+    },
+    /// A delegated prefix could belong to several uplinks, and so belongs to none.
+    PrefixUnclaimed {
+        /// The prefix.
+        prefix: Ipv6Net,
+        /// The uplinks.
+        uplinks: Vec<UplinkName>,
+    },
     /// The kernel was brought to the desired state.
     Applied {
         /// How many steps it took.
@@ -108,6 +123,7 @@ impl Notice {
         match self {
             Self::Health { to, .. } => matches!(to, Health::Down | Health::Degraded),
             Self::LastResort { .. }
+            | Self::PrefixUnclaimed { .. }
             | Self::Drift { .. }
             | Self::Refused { .. }
             | Self::Diverged { .. }
@@ -116,6 +132,7 @@ impl Notice {
             | Self::Stopping
             | Self::Selection { .. }
             | Self::GatewayChanged { .. }
+            | Self::PrefixChanged { .. }
             | Self::Applied { .. }
             | Self::Reloaded => false,
         }
@@ -184,6 +201,23 @@ impl fmt::Display for Notice {
                 gateway,
             } => {
                 write!(f, "uplink {uplink} ({family}) has gateway {gateway}")
+            }
+            Self::PrefixChanged {
+                uplink,
+                prefix: Some(prefix),
+            } => write!(f, "uplink {uplink} has the delegated prefix {prefix}"),
+            Self::PrefixChanged {
+                uplink,
+                prefix: None,
+            } => write!(f, "uplink {uplink} has no delegated prefix any more"),
+            Self::PrefixUnclaimed { prefix, uplinks } => {
+                let uplinks = uplinks.iter().map(UplinkName::as_str).collect::<Vec<_>>();
+                write!(
+                    f,
+                    "prefix {prefix} could be delegated to any of {}; it counts as nobody's until \
+                     `prefix` of [uplink.NAME.ipv6] says whose it is",
+                    uplinks.join(", ")
+                )
             }
             Self::Applied { steps, cause } => write!(f, "{steps} step(s) applied: {cause}"),
             Self::Drift { found } => write!(

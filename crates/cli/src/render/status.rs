@@ -150,6 +150,9 @@ fn details(uplink: &UplinkStatus) -> String {
     if let Some(gateway) = uplink.gateway {
         let _ = write!(text, " via {gateway}");
     }
+    if let Some(prefix) = &uplink.prefix {
+        let _ = write!(text, ", prefix {}", escape(prefix));
+    }
     if uplink.health != Health::Down && !uplink.in_service {
         text.push_str(", not in service");
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use uplinkd_model::{Access, Config, Family, Health, Mark, Reason, Target, Uplink, notice::Notice};
+use uplinkd_model::{
+    Access, Config, Family, Health, Mark, Observed, Reason, Target, Uplink, UplinkName,
+    notice::Notice,
+};
 
 use super::{Controller, serve::News};
 use crate::{
@@ -10,6 +13,7 @@ use crate::{
     facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
     health::judge,
+    prefixes::Prefixes,
     probe::{TargetKey, TargetState},
 };
 
@@ -163,6 +167,7 @@ impl Controller {
                 self.link_changed(index, link);
             }
         }
+        self.learn_prefixes(&observed);
         self.observed = Some(observed);
         let mut news = News::default();
         for index in 0..self.lines.len() {
@@ -173,6 +178,36 @@ impl Controller {
         self.reselect(news, now);
         // The last resort's members may be others although nobody's service changed.
         self.owe_resort();
+    }
+
+    /// Learns whose the delegated prefixes are, and tells what is new.
+    fn learn_prefixes(&mut self, observed: &Observed) {
+        let was_seen = |name: &UplinkName| {
+            let index = self.config.uplinks.iter().position(|u| u.name == *name);
+            index.is_some_and(|index| self.known_of(index, Family::V6).was_seen)
+        };
+        let learned = Prefixes::learn(&self.config, observed, &self.prefixes, was_seen);
+        let before = std::mem::replace(&mut self.prefixes, learned);
+        if before == self.prefixes {
+            return;
+        }
+        let mut news = Vec::new();
+        for Uplink { name, .. } in &self.config.uplinks {
+            let prefix = self.prefixes.of(name);
+            if before.of(name) != prefix {
+                let uplink = name.clone();
+                news.push(Notice::PrefixChanged { uplink, prefix });
+            }
+        }
+        let unclaimed = self.prefixes.unclaimed.iter();
+        let unclaimed = unclaimed.filter(|u| !before.unclaimed.contains(u));
+        news.extend(unclaimed.map(|u| Notice::PrefixUnclaimed {
+            prefix: u.prefix,
+            uplinks: u.uplinks.clone(),
+        }));
+        self.settle
+            .because(|| "the delegated prefixes changed".to_owned());
+        news.into_iter().for_each(|notice| self.notify(notice));
     }
 
     fn known_of(&self, uplink: usize, family: Family) -> Known {

@@ -11,6 +11,7 @@ use uplinkd_model::{
 use super::Controller;
 use crate::{
     families::{FAMILIES, PerFamily},
+    prefixes::Prefixes,
     probe::TargetKey,
     select::{Service, Serving, serving_of},
     status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot},
@@ -90,6 +91,10 @@ impl Controller {
             addresses: link
                 .map(|l| l.addresses_of(family).collect())
                 .unwrap_or_default(),
+            prefix: match family {
+                Family::V4 => None,
+                Family::V6 => self.prefixes.of(&uplink.name),
+            },
             carrier: link.map(|l| l.carrier),
             targets: keys.map(|key| self.target_snapshot(key)).collect(),
         }
@@ -210,6 +215,11 @@ impl Controller {
         let uplink = self.config.uplink(name)?;
         let link = self.observed.as_ref()?.link(&uplink.interface)?;
         link.addresses_of(family).next().map(|a| a.addr())
+    }
+
+    /// Which delegated IPv6 prefix is whose.
+    pub fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
     }
 
     /// What the kernel should hold now; nothing before the first look.

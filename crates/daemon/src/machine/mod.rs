@@ -7,6 +7,7 @@ mod links;
 mod managers;
 mod networkd_links;
 mod numbers;
+mod prefixes;
 mod profiles;
 mod rules;
 
@@ -103,6 +104,7 @@ pub fn problems(
     rules::rules(&mut found, parsed, &claims, observed);
     links::uplinks(&mut found, parsed, config, observed);
     links::lan(&mut found, parsed, config, observed);
+    prefixes::prefixes(&mut found, parsed, config, observed);
     let root = Path::new("/");
     let running = managers::running(Path::new("/proc"));
     managers::networkd(&mut found, root, &running);

@@ -156,6 +156,7 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
         mark: line.mark.to_string(),
         gateway: line.gateway,
         addresses: line.addresses.iter().map(ToString::to_string).collect(),
+        prefix: line.prefix.map(|p| p.to_string()),
         carrier: line.carrier,
         targets: line.targets.iter().map(target).collect(),
     }
@@ -282,6 +283,7 @@ mod tests {
             all_mark: Mark::new(1, 1),
             gateway: None,
             addresses: vec![],
+            prefix: None,
             carrier: Some(true),
             targets: vec![],
         }

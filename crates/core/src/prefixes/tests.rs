@@ -1,0 +1,217 @@
+use uplinkd_model::{Link, kernel_state::Device, prefix::SourcedDefault};
+
+use super::*;
+use crate::fixtures::{both_families, config, machine_with_both_families, name};
+
+fn net(text: &str) -> Ipv6Net {
+    text.parse().unwrap()
+}
+
+/// Two uplinks with both families, and a LAN with these addresses.
+fn machine(addresses: &[&str]) -> Observed {
+    let mut observed = machine_with_both_families();
+    let link = Link {
+        device: Device {
+            index: 3,
+            name: "lan0".into(),
+        },
+        admin_up: true,
+        carrier: true,
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+    };
+    observed.links.insert(3, link);
+    observed
+}
+
+fn sourced(observed: &mut Observed, ifindex: u32, prefix: &str, metric: u32) {
+    observed.prefixes.sourced.push(SourcedDefault {
+        metric,
+        prefix: net(prefix),
+        ifindex,
+    });
+}
+
+fn refused(observed: &mut Observed, prefix: &str) {
+    observed.prefixes.refused.insert(net(prefix));
+}
+
+fn learn(config: &Config, observed: &Observed) -> Prefixes {
+    Prefixes::learn(config, observed, &Prefixes::default(), |_| false)
+}
+
+fn set(config: &mut Config, n: u16, source: PrefixSource) {
+    let uplink = &mut config.uplinks[usize::from(n) - 1];
+    uplink.ipv6.as_mut().unwrap().prefix = source;
+}
+
+/// The same with the first uplink as the only one that could own anything.
+fn with_one() -> Config {
+    let mut config = both_families(config());
+    config.uplinks[1].ipv6 = None;
+    config
+}
+
+fn owners(prefixes: &Prefixes) -> Vec<(String, Option<UplinkName>)> {
+    let networks = prefixes.networks.iter();
+    networks
+        .map(|n| (n.network.to_string(), n.owner.clone()))
+        .collect()
+}
+
+#[test]
+fn a_default_route_for_a_source_prefix_tells_whose_it_is() {
+    let config = both_families(config());
+    let mut observed = machine(&["2001:db8:100:1::1/64", "2001:db8:200::1/64", "fd00::1/64"]);
+    sourced(&mut observed, 1, "2001:db8:100::/56", 512);
+    sourced(&mut observed, 2, "2001:db8:200::/56", 512);
+    refused(&mut observed, "2001:db8:200::/56");
+    let found = learn(&config, &observed);
+    assert_eq!(found.of(&name(1)), Some(net("2001:db8:100::/56")));
+    assert_eq!(found.of(&name(2)), Some(net("2001:db8:200::/56")));
+    assert_eq!(found.unclaimed, []);
+    let expected = [
+        ("2001:db8:100:1::/64", Some(name(1))),
+        ("2001:db8:200::/64", Some(name(2))),
+        ("fd00::/64", None),
+    ];
+    let expected = expected.map(|(n, owner)| (n.to_owned(), owner));
+    assert_eq!(owners(&found), expected);
+}
+
+#[test]
+fn nothing_is_guessed_where_two_uplinks_could_own_a_prefix() {
+    let config = both_families(config());
+    let mut observed = machine(&["2001:db8:100::1/64", "2001:db8:300::1/64"]);
+    refused(&mut observed, "2001:db8:100::/56");
+    let found = learn(&config, &observed);
+    assert_eq!((found.of(&name(1)), found.of(&name(2))), (None, None));
+    let unclaimed: Vec<_> = found.unclaimed.iter().map(|u| u.prefix).collect();
+    assert_eq!(
+        unclaimed,
+        [net("2001:db8:100::/56"), net("2001:db8:300::/64")]
+    );
+    assert_eq!(found.unclaimed[0].uplinks, [name(1), name(2)]);
+    assert!(found.networks.iter().all(|n| n.owner.is_none()));
+}
+
+#[test]
+fn the_only_uplink_with_ipv6_owns_what_is_found() {
+    let mut observed = machine(&["2001:db8:100::1/64", "fd00::1/64"]);
+    let found = learn(&with_one(), &observed);
+    assert_eq!(found.all_of(&name(1)), [net("2001:db8:100::/64")]);
+    refused(&mut observed, "2001:db8:100::/56");
+    let found = learn(&with_one(), &observed);
+    assert_eq!(found.all_of(&name(1)), [net("2001:db8:100::/56")]);
+    assert_eq!(found.networks[0].owner, Some(name(1)));
+    assert_eq!(found.networks[1].owner, None, "unique local");
+}
+
+#[test]
+fn a_line_that_is_there_without_ipv6_owns_nothing_and_one_that_is_not_there_may() {
+    let mut config = both_families(config());
+    config.uplinks[1].ipv6.as_mut().unwrap().expected = false;
+    let mut observed = machine(&["2001:db8:100::1/64"]);
+    let wan2 = observed.links.get_mut(&2).unwrap();
+    wan2.addresses.retain(|a| matches!(a, IpNet::V4(_)));
+    observed.foreign_defaults.retain(|d| d.ifindex == 1);
+    assert!(learn(&config, &observed).of(&name(1)).is_some());
+    let seen = |n: &UplinkName| *n == name(2);
+    let found = Prefixes::learn(&config, &observed, &Prefixes::default(), seen);
+    assert_eq!(found.unclaimed.len(), 1, "it had IPv6 a moment ago");
+    observed.links.get_mut(&2).unwrap().carrier = false;
+    let found = learn(&config, &observed);
+    assert_eq!((found.of(&name(1)), found.unclaimed.len()), (None, 1));
+}
+
+#[test]
+fn what_was_known_holds_while_the_prefix_is_there() {
+    let config = both_families(config());
+    let mut observed = machine(&["2001:db8:100::1/64"]);
+    sourced(&mut observed, 1, "2001:db8:100::/56", 512);
+    let before = learn(&config, &observed);
+    observed.prefixes.sourced.clear();
+    observed.links.get_mut(&1).unwrap().carrier = false;
+    let found = Prefixes::learn(&config, &observed, &before, |_| true);
+    assert_eq!(found.networks[0].owner, Some(name(1)));
+    assert_eq!(found.unclaimed, []);
+    observed.links.get_mut(&3).unwrap().addresses.clear();
+    let gone = Prefixes::learn(&config, &observed, &found, |_| true);
+    assert_eq!(gone.of(&name(1)), None);
+}
+
+#[test]
+fn the_file_has_the_last_word() {
+    let mut config = both_families(config());
+    set(
+        &mut config,
+        1,
+        PrefixSource::Fixed(net("2001:db8:100::/56")),
+    );
+    set(&mut config, 2, PrefixSource::Within(net("2001:db8::/32")));
+    let mut observed = machine(&["2001:db8:100::1/64", "2001:db8:200::1/64"]);
+    sourced(&mut observed, 1, "2001:db8:200::/60", 1);
+    refused(&mut observed, "2001:db8:8000::/36");
+    refused(&mut observed, "2001:dead::/48");
+    let found = learn(&config, &observed);
+    assert_eq!(found.all_of(&name(1)), [net("2001:db8:100::/56")]);
+    let second = [net("2001:db8:8000::/36"), net("2001:db8:200::/60")];
+    assert_eq!(
+        found.all_of(&name(2)).iter().collect::<BTreeSet<_>>(),
+        second.iter().collect()
+    );
+    assert_eq!(found.networks[0].owner, Some(name(1)));
+    assert_eq!(found.networks[1].owner, Some(name(2)));
+    assert_eq!(found.unclaimed, [], "nobody learns by itself");
+    let nothing = learn(&config, &machine(&[]));
+    assert_eq!(nothing.of(&name(1)), Some(net("2001:db8:100::/56")));
+    assert_eq!(nothing.of(&name(2)), None);
+}
+
+#[test]
+fn while_a_provider_renumbers_the_new_prefix_counts_first() {
+    let config = both_families(config());
+    let (old, new) = ("2001:db8:900::/56", "2001:db8:100::/56");
+    let mut observed = machine(&["2001:db8:900::1/64"]);
+    sourced(&mut observed, 1, old, 512);
+    let before = learn(&config, &observed);
+    sourced(&mut observed, 1, new, 1024);
+    let found = Prefixes::learn(&config, &observed, &before, |_| true);
+    assert_eq!(found.all_of(&name(1)), [net(new), net(old)]);
+    let again = Prefixes::learn(&config, &observed, &found, |_| true);
+    assert_eq!(again, found, "a second look changes nothing");
+    // Without a memory the preferred route counts, unless nobody is to use its addresses any more.
+    assert_eq!(learn(&config, &observed).of(&name(1)), Some(net(old)));
+    let address = "2001:db8:900::1".parse().unwrap();
+    observed.prefixes.deprecated.insert((3, address));
+    assert_eq!(learn(&config, &observed).of(&name(1)), Some(net(new)));
+}
+
+#[test]
+fn what_no_customer_was_delegated_is_nobodys() {
+    let mut observed = machine(&["2001:db8:100::1/64", "fd00::1/48", "2001:db8:5::7/128"]);
+    // A route for the line's own network, and routes that keep bogus addresses away.
+    sourced(&mut observed, 1, "2001:db8:1::/64", 1);
+    for prefix in [
+        "2001::/32",
+        "fc00::/7",
+        "2001:db8:100::/72",
+        "::/0",
+        "fe80::/10",
+    ] {
+        refused(&mut observed, prefix);
+    }
+    let found = learn(&with_one(), &observed);
+    assert_eq!(found.all_of(&name(1)), [net("2001:db8:100::/64")]);
+    let networks: Vec<_> = found.networks.iter().map(|n| n.network).collect();
+    assert_eq!(networks, [net("2001:db8:100::/64"), net("fd00::/48")]);
+}
+
+#[test]
+fn without_lan_in_the_file_every_other_interface_is_of_the_lan() {
+    let mut config = both_families(config());
+    config.lan.clear();
+    let observed = machine(&["fd00::1/64", "fd00::2/64"]);
+    let found = learn(&config, &observed);
+    assert_eq!(owners(&found), [("fd00::/64".to_owned(), None)]);
+    assert_eq!(found.networks[0].interface, "lan0");
+}
