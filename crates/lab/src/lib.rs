@@ -9,6 +9,7 @@
 
 pub mod addresses;
 mod cgroup;
+pub mod delegation;
 pub mod demo;
 pub mod faults;
 pub mod harness;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use uplinkd_kernel::netlink::{KernelError, Message, Socket, find, flags, nest, put};
 use uplinkd_model::Family;
 
@@ -394,6 +394,56 @@ impl Plumber {
         Ok(())
     }
 
+    /// Adds a default route for one source prefix to `main`.
+    ///
+    /// # Errors
+    /// When the kernel refuses, such as one without subtrees of IPv6.
+    pub fn add_source_default(
+        &mut self,
+        name: &str,
+        prefix: Ipv6Net,
+        gateway: IpAddr,
+    ) -> Result<()> {
+        let index = self.index(name)?;
+        let flags = flags::CREATE | flags::REPLACE;
+        let message = source_default(kind::NEW_ROUTE, flags, index, prefix, gateway);
+        let what = format!("route from {prefix} through {}:{name}", self.place);
+        self.one(message, &what)
+    }
+
+    /// Removes it again; one that is not there is passed over.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn remove_source_default(
+        &mut self,
+        name: &str,
+        prefix: Ipv6Net,
+        gateway: IpAddr,
+    ) -> Result<()> {
+        let index = self.index(name)?;
+        let message = source_default(kind::DEL_ROUTE, 0, index, prefix, gateway);
+        self.socket.request(&[message])?;
+        Ok(())
+    }
+
+    /// Refuses what nothing more specific in `main` takes of a prefix, or no longer does.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refuse(&mut self, prefix: Ipv6Net, refuse: bool) -> Result<()> {
+        const UNREACHABLE: u8 = 7;
+        let (kind, flags) = if refuse {
+            (kind::NEW_ROUTE, flags::CREATE | flags::REPLACE)
+        } else {
+            (kind::DEL_ROUTE, 0)
+        };
+        let (family, length) = (Family::V6.number(), prefix.prefix_len());
+        let fixed = [family, length, 0, 0, 254, DHCP, 0, UNREACHABLE, 0, 0, 0, 0];
+        let message = Message::new(kind, flags, &fixed).attr(1, &prefix.network().octets());
+        self.one(message, &format!("refuse {prefix} in {}", self.place))
+    }
+
     /// Lets an interface send at most so many kilobits per second, with a queue of a tenth of a
     /// second before it (TBF).
     ///
@@ -490,6 +540,17 @@ fn route(kind: u16, flags: u16, index: u32, route: &LabRoute) -> Message {
         Some(metric) => message.u32(6, metric),
         None => message,
     }
+}
+
+/// The same for a default that holds for one source prefix.
+fn source_default(kind: u16, flags: u16, index: u32, prefix: Ipv6Net, gateway: IpAddr) -> Message {
+    let (family, length) = (Family::V6.number(), prefix.prefix_len());
+    let fixed = [family, 0, length, 0, 254, STATIC, 0, 1, 0, 0, 0, 0];
+    Message::new(kind, flags, &fixed)
+        .attr(2, &prefix.network().octets())
+        .attr(5, &octets(gateway))
+        .u32(4, index)
+        .u32(6, 512)
 }
 
 /// `struct tcmsg` for the root of a device.
