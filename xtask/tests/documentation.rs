@@ -90,6 +90,17 @@ fn every_snippet_about_policies_is_a_good_file() {
 }
 
 #[test]
+fn every_snippet_about_ipv6_is_a_good_file() {
+    let document = document("ipv6.md");
+    let mut fences = fences(&document).into_iter();
+    let (_, head) = fences.next().expect("the head of all examples");
+    check("the head", &head);
+    for (line, snippet) in fences {
+        check(&format!("line {line}"), &format!("{head}\n{snippet}"));
+    }
+}
+
+#[test]
 fn every_match_has_an_example_that_is_good() {
     let document = document("policies.md");
     let (_, head) = fences(&document).remove(0);

@@ -11,7 +11,9 @@ use uplinkd_model::Family;
 
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
-pub(crate) use uplink::{IPV4, IPV6, PREFIX, PROBE, PROBE_ALL, QUORUM, STREAK, UPLINK, WEIGHT};
+pub(crate) use uplink::{
+    IPV4, IPV6, PREFIX, PROBE, PROBE_ALL, QUORUM, STREAK, UPLINK, WEIGHT, nat_words,
+};
 
 /// What a key's value looks like. Bounds stand here once, for the schema and for the checks.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,7 @@ pub(crate) enum Kind {
     WordOrTable(&'static [&'static str], &'static Keys),
     /// `auto` or an address of the family.
     Gateway(Family),
-    /// `masquerade`, `none` or an address of the family.
+    /// One of a few words, or an address of the family.
     Nat(Family),
     /// `auto`, an IPv6 prefix, or a table of keys.
     Delegated(&'static Keys),

@@ -49,7 +49,11 @@ weight = 2
 #[uplink.isp1.ipv6]
 #use = true
 #gateway = "auto"
-#nat = "masquerade"
+
+# Here "auto" leaves addresses of the uplink's own prefix as they are and replaces
+# others by the uplink's own address; "prefix" translates those of your other
+# networks one to one to the uplink's prefix; or as for IPv4.
+#nat = "auto"
 
 # The prefix that the provider routes to this uplink for your networks: "auto"
 # finds it in routes and addresses that a DHCPv6 client keeps, or the prefix

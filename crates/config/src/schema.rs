@@ -78,7 +78,7 @@ fn value(kind: Kind) -> Value {
         Kind::Word(words) => json!({ "enum": words }),
         Kind::WordOrTable(words, keys) => json!({ "oneOf": [{ "enum": words }, table(keys)] }),
         Kind::Gateway(family) => address_or("auto", family),
-        Kind::Nat(family) => address_or("masquerade|none", family),
+        Kind::Nat(family) => address_or(&keys::nat_words(family).join("|"), family),
         Kind::Delegated(keys) => {
             let prefix = json!({ "type": "string", "pattern": format!(r"^(auto|{IPV6}/\d+)$") });
             json!({ "oneOf": [prefix, table(keys)] })

@@ -25,6 +25,7 @@ pub(crate) use view::state_of;
 
 use std::collections::VecDeque;
 
+use ipnet::Ipv6Net;
 use uplinkd_model::{Config, Family, Mark, Observed, Reserve, notice::Notice};
 
 use crate::{
@@ -66,6 +67,8 @@ pub struct Controller {
     must_choose: bool,
     /// Marks of lines that the file no longer has, whose connections must be released.
     departed: Vec<(Mark, Family)>,
+    /// Delegated prefixes that uplinks have lost, with the marks of these.
+    lost_prefixes: Vec<(Mark, Ipv6Net)>,
     moves: Vec<OwedMove>,
     resort: PerFamily<Resort>,
     review: Review,
@@ -93,6 +96,7 @@ impl Controller {
             observed: None,
             service: PerFamily::default(),
             departed: Vec::new(),
+            lost_prefixes: Vec::new(),
             moves: Vec::new(),
             resort: PerFamily::default(),
             review: Review::default(),

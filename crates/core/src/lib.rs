@@ -26,7 +26,7 @@ pub use event::{Action, Event, Probe, ProbeId};
 pub use facts::{LinkState, Usable, link_of};
 pub use families::PerFamily;
 pub use policies::cgroup_paths;
-pub use prefixes::{LanNetwork, Prefixes, Unclaimed};
+pub use prefixes::{LanNetwork, Prefixes, Translations, Unclaimed};
 pub use select::Waiting;
 pub use status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot};
 pub use time::Time;

@@ -10,16 +10,19 @@
 
 #[cfg(test)]
 mod tests;
+mod translate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use ipnet::{IpNet, Ipv6Net};
 use uplinkd_model::{
     Config, Family, Observed, PrefixSource, Uplink, UplinkName, prefix::is_global,
 };
+
+pub use translate::Translations;
 
 /// The shortest prefix that is believed without the file's word: what is shorter is a provider's own,
 /// or a route that keeps bogus addresses away, and no customer's.
@@ -45,6 +48,8 @@ pub struct LanNetwork {
     pub interface: String,
     /// The network.
     pub network: Ipv6Net,
+    /// The router's own addresses in it.
+    pub addresses: Vec<Ipv6Addr>,
     /// The uplink in whose prefix it lies; none for unique local ones, and where nobody knows.
     pub owner: Option<UplinkName>,
 }
@@ -185,14 +190,19 @@ fn lan_networks(config: &Config, observed: &Observed) -> Vec<LanNetwork> {
             let network = address.trunc();
             let is_network = network.prefix_len() < network.max_prefix_len()
                 && (is_global(network) || network.addr().is_unique_local());
-            let interface = link.device.name.clone();
-            let mut known = networks.iter();
-            if is_network && !known.any(|n| n.network == network && n.interface == interface) {
-                networks.push(LanNetwork {
-                    interface,
+            if !is_network {
+                continue;
+            }
+            let interface = &link.device.name;
+            let mut known = networks.iter_mut();
+            match known.find(|n| n.network == network && n.interface == *interface) {
+                Some(known) => known.addresses.push(address.addr()),
+                None => networks.push(LanNetwork {
+                    interface: interface.clone(),
                     network,
+                    addresses: vec![address.addr()],
                     owner: None,
-                });
+                }),
             }
         }
     }

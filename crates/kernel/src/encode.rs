@@ -63,6 +63,7 @@ pub fn step(step: &Step) -> Result<Encoded, NeverMade> {
         | Step::MoveConnections { .. }
         | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
+        | Step::ReleasePrefix { .. }
         | Step::ForgetSticky { .. } => Encoded::Elsewhere,
     })
 }

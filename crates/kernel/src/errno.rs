@@ -51,6 +51,7 @@ pub(crate) fn meaning(step: &Step, answer: Result<(), KernelError>) -> Meaning {
         | Step::MoveConnections { .. }
         | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
+        | Step::ReleasePrefix { .. }
         | Step::ForgetSticky { .. } => Meaning::Settled(refused(&error)),
     }
 }

@@ -115,6 +115,7 @@ impl Kernel {
             Step::MoveConnections { mark, family } => self.move_connections(*mark, *family),
             Step::FlushAddress { mark, address } => self.flush_address(*mark, *address),
             Step::DeleteConnections(tuples) => self.delete_connections(tuples),
+            Step::ReleasePrefix { mark, prefix } => self.release_prefix(*mark, *prefix),
             Step::ForgetSticky {
                 table,
                 outlet,
@@ -168,6 +169,7 @@ impl Kernel {
             | Step::MoveConnections { .. }
             | Step::FlushAddress { .. }
             | Step::DeleteConnections(_)
+            | Step::ReleasePrefix { .. }
             | Step::ForgetSticky { .. } => None,
         };
         match found {

@@ -170,9 +170,7 @@ impl Kernel {
         links: &BTreeMap<u32, Link>,
         deprecated: BTreeSet<(u32, Ipv6Addr)>,
     ) -> Result<PrefixFacts, ObserveError> {
-        let named = want.uplink_interfaces.iter();
-        let of_name = |name: &String| links.values().find(|l| l.device.name == *name);
-        let uplinks: Vec<_> = named.filter_map(of_name).map(|l| l.device.index).collect();
+        let uplinks = indices(&want.uplink_interfaces, links);
         if uplinks.is_empty() {
             return Ok(PrefixFacts::default());
         }
@@ -261,12 +259,7 @@ impl Kernel {
         links: &BTreeMap<u32, Link>,
         nexthops: &BTreeMap<NexthopId, Nexthop>,
     ) -> Result<Foreign, ObserveError> {
-        let is_uplink = |l: &&Link| want.uplink_interfaces.iter().any(|name| l.is_called(name));
-        let indices: Vec<u32> = links
-            .values()
-            .filter(is_uplink)
-            .map(|l| l.device.index)
-            .collect();
+        let indices = indices(&want.uplink_interfaces, links);
         let is_of_interest = |frame: &Frame<'_>| {
             decode::route_outline(frame.body).is_some_and(|o| {
                 let is_on_link = o.is_on_link && o.table == TableId::MAIN;
@@ -292,6 +285,13 @@ impl Kernel {
             .dump(message)
             .map_err(|source| ObserveError::List { what, source })
     }
+}
+
+/// The interfaces that the file may mean by these names.
+fn indices(names: &[String], links: &BTreeMap<u32, Link>) -> Vec<u32> {
+    let is_meant = |l: &&Link| names.iter().any(|name| l.is_called(name));
+    let meant = links.values().filter(is_meant);
+    meant.map(|l| l.device.index).collect()
 }
 
 /// A request for the routes of a family, filtered by protocol and type where these are not zero.

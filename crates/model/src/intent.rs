@@ -100,6 +100,13 @@ pub enum Nat {
     Source(IpAddr),
     /// Left alone.
     None,
+    /// Of IPv6 only: left alone in the uplink's own delegated prefix, and replaced by the uplink's own
+    /// address elsewhere.
+    Auto,
+    /// Of IPv6 only: left alone in the uplink's own delegated prefix. In the other networks of the LAN
+    /// the network's part is replaced by a part of that prefix and the host's part kept; what has no
+    /// such network is replaced by the uplink's own address.
+    Prefix,
 }
 
 /// A named pool of uplinks that share or take over traffic.

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
-use crate::{classify::Classifier, intent::Nat, policy::Sticky};
+use crate::{classify::Classifier, intent::Nat, policy::Sticky, prefix::Translation};
 
 /// The content of our nft table (family inet), apart from what fills itself while it works: sticky
 /// choices and the addresses that resolvers find.
@@ -68,8 +69,12 @@ pub struct NftUplink {
     pub mark: u32,
     /// What becomes of IPv4 source addresses; left alone where the family is not routed by us.
     pub nat4: Nat,
-    /// What becomes of IPv6 source addresses; likewise.
+    /// What becomes of IPv6 source addresses; likewise. Never what depends on prefixes: these are below.
     pub nat6: Nat,
+    /// IPv6 prefixes whose addresses leave as they are.
+    pub kept: Vec<Ipv6Net>,
+    /// IPv6 networks whose addresses are translated one to one.
+    pub translations: Vec<Translation>,
     /// The uplink's own addresses, both families, sorted: never rewritten when they leave by it, and
     /// the sign by which connections older than us are recognised as this uplink's.
     pub addresses: Vec<IpAddr>,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -76,6 +77,14 @@ pub enum Step {
     /// Take these connections out of connection tracking, each by its original direction, and keep
     /// answers to untranslated ones out for a moment, as above.
     DeleteConnections(Vec<Tuple>),
+    /// Take the connections with this mark that bear an address of an IPv6 prefix, as it was or as it
+    /// was translated, out of connection tracking: the uplink does not have the prefix any more.
+    ReleasePrefix {
+        /// Which mark.
+        mark: Mark,
+        /// Which prefix.
+        prefix: Ipv6Net,
+    },
     /// Forget which sources keep to an uplink.
     ForgetSticky {
         /// The name of our nft table.
@@ -100,6 +109,7 @@ impl Step {
             | Self::FlushAddress { .. }
             | Self::MoveConnections { .. }
             | Self::DeleteConnections(_)
+            | Self::ReleasePrefix { .. }
             | Self::ForgetSticky { .. } => true,
             Self::SetSysctl { .. }
             | Self::AddNexthop(_)
@@ -187,6 +197,12 @@ impl fmt::Display for Step {
                 [one] => write!(f, "conntrack -D {one}"),
                 many => write!(f, "conntrack -D # {} connections, one by one", many.len()),
             },
+            Self::ReleasePrefix { mark, prefix } => {
+                write!(
+                    f,
+                    "conntrack -D -f ipv6 -m {mark} # with addresses of {prefix}"
+                )
+            }
             Self::ForgetSticky {
                 table,
                 outlet,

@@ -42,6 +42,30 @@ pub struct SourcedDefault {
     pub ifindex: u32,
 }
 
+/// What becomes of the sources of a LAN network when they leave by an uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Translation {
+    /// The LAN network.
+    pub network: Ipv6Net,
+    /// What takes its place, of the same length.
+    pub by: Ipv6Net,
+    /// Whether connections from outside to that lead to the network. They do not where hosts of
+    /// another network have these addresses as their own.
+    pub inbound: bool,
+    /// Addresses in `by` that stand for the router itself: no connection from outside leads to these.
+    pub router: Vec<Ipv6Addr>,
+}
+
+impl Translation {
+    /// What takes the place of an address; none where it is not of the network.
+    pub fn apply(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
+        self.network.contains(&address).then(|| {
+            let host = u128::from(address) & u128::from(self.network.hostmask());
+            Ipv6Addr::from(u128::from(self.by.network()) | host)
+        })
+    }
+}
+
 /// Whether a prefix can be one that a provider has delegated: global unicast, and neither unique
 /// local, which is nobody's, nor link-local.
 pub fn is_global(prefix: Ipv6Net) -> bool {

@@ -5,6 +5,7 @@ use uplinkd_model::{Family, TableId, policy::End};
 use uplinkd_policy::{evaluate, naive};
 
 use crate::{
+    delegation,
     kernel::{Direction, Packet, server},
     reference::{self, Expected, Layout, LayoutKind},
     scenario::{FAMILIES, LAN, TUNNEL, talk},
@@ -57,6 +58,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
     judge_connections(world)?;
     world.judge_left_behind()?;
     judge_classification(world)?;
+    delegation::judge(world)?;
     judge_tunnel(world)
 }
 

@@ -30,6 +30,8 @@ pub enum Fault {
     GatewayMoves(usize),
     /// Somebody's default route goes or comes back.
     Default(usize, bool),
+    /// The provider delegates the prefix of this number, in the place of any other, or takes it back.
+    Delegate(usize, Option<u8>),
     /// The interface goes or comes back under another index.
     Interface(usize, bool),
     /// Somebody tampers with what is ours.

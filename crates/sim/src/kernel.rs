@@ -12,20 +12,22 @@ mod links;
 mod lookup;
 mod memory;
 pub(crate) mod observe;
+mod prefixes;
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use uplinkd_core::event::HintKind;
 use uplinkd_model::{
     Family, Link, Nexthop, NexthopId, Reserve, Route, Rule, TableId, ids::RulePriority,
     nft::NftTable,
 };
 
-pub use connection::{Connection, Direction, Talk, client, server};
+pub use connection::{Connection, Direction, Talk, client, client_network, server};
 pub use execute::errno;
 pub use lookup::{Answer, Fate, Packet, Way};
 pub use memory::StickyMemory;
+pub use prefixes::{lan_address, lan_network};
 
 /// What a socket subscribed to the kernel's notifications would read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub struct Kernel {
     pub sticky: StickyMemory,
     sysctls: BTreeMap<String, String>,
     table_names: BTreeMap<TableId, String>,
+    /// Delegated prefixes, each with the interface that it came by.
+    delegated: BTreeMap<Ipv6Net, String>,
     /// Tracked connections.
     pub connections: Vec<Connection>,
     reserve: Reserve,
@@ -104,6 +108,7 @@ impl Kernel {
             sticky: StickyMemory::default(),
             sysctls: BTreeMap::new(),
             table_names: BTreeMap::new(),
+            delegated: BTreeMap::new(),
             connections: Vec::new(),
             reserve,
             quirks,

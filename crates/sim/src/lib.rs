@@ -11,6 +11,7 @@
 
 pub mod clock;
 mod compare;
+mod delegation;
 pub mod faults;
 pub mod kernel;
 pub mod net;

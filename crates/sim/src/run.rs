@@ -8,7 +8,7 @@ use uplinkd_model::{Family, Outcome, Step};
 pub use crate::world::Report;
 use crate::{
     compare::judge,
-    faults, reference, scenario,
+    delegation, faults, reference, scenario,
     world::{Happening, World},
 };
 
@@ -96,6 +96,10 @@ fn history(world: &mut World) -> Result<Report, String> {
     let flavour = faults::flavour(&mut world.luck);
     let trouble = Time(Duration::from_millis(world.luck.u64(5_000..30_000)));
     let lines = world.net.lines.len();
+    let delegations = delegation::draw_faults(&world.luck, &world.net.lines, trouble);
+    for (at, fault) in delegations {
+        world.agenda.note(at, Happening::Fault(fault));
+    }
     for (at, fault) in faults::draw(&mut world.luck, flavour, lines, trouble) {
         // The first moments are the daemon's, more often than not.
         let at = if world.luck.u8(0..3) > 0 {

@@ -15,6 +15,7 @@ use uplinkd_model::{
 };
 
 use crate::{
+    delegation,
     kernel::{Kernel, Quirks, Talk},
     net::{Line, Net},
 };
@@ -62,6 +63,7 @@ pub const TUNNEL: (Mark, TableId) = (
 /// Draws a scenario with its kernel and its lines.
 pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
     let (mut config, lines) = router(luck);
+    delegation::draw_nat(luck, &mut config);
     let minute = match luck.u8(0..4) {
         0 => MINUTES_PER_WEEK - 1,
         _ => luck.u16(0..MINUTES_PER_WEEK),
@@ -75,7 +77,7 @@ pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
     kernel.add_link("lo");
     kernel.add_link(LAN);
     kernel.add_address(LAN, net("192.168.77.1/24"));
-    kernel.add_address(LAN, net("2001:db8:77::1/64"));
+    kernel.add_address(LAN, net("fd00:77::1/64"));
     for line in &lines {
         if kernel.link(&line.interface).is_none() {
             kernel.add_link(&line.interface);

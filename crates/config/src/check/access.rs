@@ -11,6 +11,7 @@ use crate::{
         prefix,
     },
     diagnostic::Diagnostic,
+    keys,
     parsed::Field,
     quote::{meant, quoted},
     raw::RawAccess,
@@ -42,7 +43,7 @@ pub(super) fn check(
             is_used: true,
             expected: false,
             gateway: Some(Gateway::Auto),
-            nat: Some(Nat::Masquerade),
+            nat: Some(nat_default(family)),
             prefix: Some(PrefixSource::Auto),
         };
     };
@@ -70,12 +71,20 @@ pub(super) fn check(
         },
         nat: match &raw.nat {
             Some(nat) => values.nat(nat, found),
-            None => Some(Nat::Masquerade),
+            None => Some(nat_default(family)),
         },
         prefix: match &raw.prefix {
             Some(prefix) => prefix::check(prefix, whose, found),
             None => Some(PrefixSource::Auto),
         },
+    }
+}
+
+/// What becomes of source addresses where the file says nothing.
+fn nat_default(family: Family) -> Nat {
+    match family {
+        Family::V4 => Nat::Masquerade,
+        Family::V6 => Nat::Auto,
     }
 }
 
@@ -100,30 +109,21 @@ impl Values<'_> {
         match (word.get_ref().as_str(), family) {
             ("masquerade", _) => Some(Nat::Masquerade),
             ("none", _) => Some(Nat::None),
-            ("prefix", Family::V4) => {
+            ("auto", Family::V6) => Some(Nat::Auto),
+            ("prefix", Family::V6) => Some(Nat::Prefix),
+            (only_v6 @ ("auto" | "prefix"), Family::V4) => {
                 found.push(
                     Diagnostic::error(
                         word.span(),
-                        format!("the nat of {whose} cannot be `prefix` for IPv4"),
+                        format!("the nat of {whose} cannot be `{only_v6}` for IPv4"),
                     )
-                    .label("for IPv6 only, which comes with a later version")
+                    .label("for IPv6 only, where providers delegate prefixes")
                     .hint("write \"masquerade\", \"none\" or an IPv4 address"),
                 );
                 None
             }
-            ("prefix", Family::V6) => {
-                found.push(
-                    Diagnostic::error(
-                        word.span(),
-                        format!("this version does not know nat `prefix` of {whose} yet"),
-                    )
-                    .label("comes with a later version")
-                    .hint("write \"masquerade\", \"none\" or an IPv6 address until then"),
-                );
-                None
-            }
             _ => self
-                .address_or(word, "nat", Scope::Beyond, &["masquerade", "none"], found)
+                .address_or(word, "nat", Scope::Beyond, keys::nat_words(*family), found)
                 .map(Nat::Source),
         }
     }

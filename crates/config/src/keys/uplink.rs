@@ -95,10 +95,28 @@ const fn access(family: Family) -> [Key; 3] {
         optional(
             "nat",
             Kind::Nat(family),
-            r#""masquerade""#,
-            "what becomes of source addresses: \"masquerade\", \"none\" or the address to use instead",
+            match family {
+                Family::V4 => r#""masquerade""#,
+                Family::V6 => r#""auto""#,
+            },
+            match family {
+                Family::V4 => {
+                    "what becomes of source addresses: \"masquerade\", \"none\" or the address to use instead"
+                }
+                Family::V6 => {
+                    "what becomes of source addresses: \"auto\" (this uplink's own prefix is left alone, the rest masqueraded), \"prefix\" (other networks are translated to its prefix one to one), \"masquerade\", \"none\" or the address to use instead"
+                }
+            },
         ),
     ]
+}
+
+/// The words that `nat` may be.
+pub(crate) const fn nat_words(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::V4 => &["masquerade", "none"],
+        Family::V6 => &["auto", "prefix", "masquerade", "none"],
+    }
 }
 
 const TARGETS: &str = r#"["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8", "icmp:2606:4700:4700::1111", "icmp:2001:4860:4860::8888"]"#;

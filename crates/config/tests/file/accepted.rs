@@ -42,14 +42,18 @@ fn the_smallest_file_gets_every_default() {
         panic!("one uplink")
     };
     assert_eq!((uplink.slot, &uplink.interface[..]), (Slot(1), "eth1"));
-    for (family, targets) in [
-        (Family::V4, ["1.1.1.1", "8.8.8.8"]),
-        (Family::V6, ["2606:4700:4700::1111", "2001:4860:4860::8888"]),
+    for (family, nat, targets) in [
+        (Family::V4, Nat::Masquerade, ["1.1.1.1", "8.8.8.8"]),
+        (
+            Family::V6,
+            Nat::Auto,
+            ["2606:4700:4700::1111", "2001:4860:4860::8888"],
+        ),
     ] {
         let access = uplink.access(family).unwrap();
         assert_eq!(
             (access.gateway, access.nat, access.expected),
-            (Gateway::Auto, Nat::Masquerade, false)
+            (Gateway::Auto, nat, false)
         );
         let probe = ProbeSpec {
             targets: vec![Target::Gateway, icmp(targets[0]), icmp(targets[1])],
@@ -208,6 +212,15 @@ fn a_family_is_used_unless_it_is_switched_off() {
     assert!(access.expected);
     assert_eq!(access.gateway, Gateway::Address("fe80::1".parse().unwrap()));
     assert_eq!(access.nat, Nat::None);
+    for (word, nat) in [
+        ("auto", Nat::Auto),
+        ("prefix", Nat::Prefix),
+        ("masquerade", Nat::Masquerade),
+    ] {
+        let parsed = with_one(&format!("ipv6.nat = \"{word}\""));
+        let access = parsed.uplinks()[0].ipv6.as_ref().unwrap().nat;
+        assert_eq!(access, nat);
+    }
     let parsed = with_one("ipv6.nat = \"2001:db8::7\"");
     let v6 = parsed.uplinks()[0].ipv6.as_ref().unwrap();
     assert_eq!(v6.nat, Nat::Source("2001:db8::7".parse().unwrap()));

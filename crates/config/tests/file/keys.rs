@@ -97,8 +97,6 @@ fn keys_of_later_versions_say_so() {
     let text = r#"[uplink.isp1]
 interface = "eth1"
 on_degraded = "avoid"
-[uplink.isp1.ipv6]
-nat = "prefix"
 [uplink.isp1.probe]
 profile = "fast"
 loss = { fail = "40%" }
@@ -118,50 +116,42 @@ error: this version does not know `on_degraded` in [uplink.isp1] yet
   |
   = hint: remove it or comment it out until then
 
-error: this version does not know nat `prefix` of uplink `isp1` yet
- --> u.toml:5:7
-  |
-5 | nat = "prefix"
-  |       ^^^^^^^^ comes with a later version
-  |
-  = hint: write "masquerade", "none" or an IPv6 address until then
-
 error: this version does not know `profile` in [uplink.isp1.probe] yet
- --> u.toml:7:1
+ --> u.toml:5:1
   |
-7 | profile = "fast"
+5 | profile = "fast"
   | ^^^^^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
 
 error: this version does not know `loss` in [uplink.isp1.probe] yet
- --> u.toml:8:1
+ --> u.toml:6:1
   |
-8 | loss = { fail = "40%" }
+6 | loss = { fail = "40%" }
   | ^^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
 
 error: this version does not know `rtt` in [uplink.isp1.probe] yet
- --> u.toml:9:1
+ --> u.toml:7:1
   |
-9 | rtt = {}
+7 | rtt = {}
   | ^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
 
 error: this version does not know `budget` in [uplink.isp1] yet
-  --> u.toml:10:14
-   |
-10 | [uplink.isp1.budget]
-   |              ^^^^^^ comes with a later version
-   |
-   = hint: remove it or comment it out until then
+ --> u.toml:8:14
+  |
+8 | [uplink.isp1.budget]
+  |              ^^^^^^ comes with a later version
+  |
+  = hint: remove it or comment it out until then
 
 error: this version does not know `on_degraded` in [group.calls] yet
-  --> u.toml:14:1
+  --> u.toml:12:1
    |
-14 | on_degraded = "avoid"
+12 | on_degraded = "avoid"
    | ^^^^^^^^^^^ comes with a later version
    |
    = hint: remove it or comment it out until then

@@ -379,7 +379,7 @@ error: the nat of uplink `isp0` cannot be `prefix` for IPv4
  --> u.toml:3:12
   |
 3 | ipv4.nat = "prefix"
-  |            ^^^^^^^^ for IPv6 only, which comes with a later version
+  |            ^^^^^^^^ for IPv6 only, where providers delegate prefixes
   |
   = hint: write "masquerade", "none" or an IPv4 address
 
@@ -477,7 +477,7 @@ error: the nat of uplink `d` cannot be `fe80::7`: that is a link-local address
 12 | ipv6 = { gateway = "router", nat = "fe80::7" }
    |                                    ^^^^^^^^^ a link-local address
    |
-   = hint: give an address that counts beyond the link, or write "masquerade" or "none"
+   = hint: give an address that counts beyond the link, or write "auto" or "prefix" or "masquerade" or "none"
 
 error: the gateway of uplink `e` cannot be `2001:db8::1/64`: that is not an IPv6 address
   --> u.toml:15:20
@@ -487,21 +487,13 @@ error: the gateway of uplink `e` cannot be `2001:db8::1/64`: that is not an IPv6
    |
    = hint: write only the address: "2001:db8::1", or write "auto"
 
-error: this version does not know nat `prefix` of uplink `e` yet
-  --> u.toml:15:44
-   |
-15 | ipv6 = { gateway = "2001:db8::1/64", nat = "prefix" }
-   |                                            ^^^^^^^^ comes with a later version
-   |
-   = hint: write "masquerade", "none" or an IPv6 address until then
-
 error: the nat of uplink `f` cannot be `::ffff:192.0.2.1`: that is an IPv4 address in the clothes of IPv6
   --> u.toml:18:12
    |
 18 | ipv6.nat = "::ffff:192.0.2.1"
    |            ^^^^^^^^^^^^^^^^^^ an IPv4 address in the clothes of IPv6
    |
-   = hint: write the IPv4 address itself, or write "masquerade" or "none"
+   = hint: write the IPv4 address itself, or write "auto" or "prefix" or "masquerade" or "none"
 "#);
 }
 

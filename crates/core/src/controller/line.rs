@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use ipnet::Ipv6Net;
 use uplinkd_model::{
     Access, Config, Family, Health, Mark, Observed, Reason, Target, Uplink, UplinkName,
     notice::Notice,
@@ -192,7 +193,15 @@ impl Controller {
             return;
         }
         let mut news = Vec::new();
-        for Uplink { name, .. } in &self.config.uplinks {
+        for Uplink { name, slot, .. } in &self.config.uplinks {
+            let all = self.prefixes.all_of(name);
+            // One that is only known to be larger or smaller now goes on.
+            let is_there = |p: &Ipv6Net| all.iter().any(|n| n.contains(p) || p.contains(n));
+            let lost = before.all_of(name).iter().filter(|p| !is_there(p));
+            let mark = self.config.reserve.mark_all(*slot);
+            self.lost_prefixes.extend(lost.map(|p| (mark, *p)));
+            self.lost_prefixes
+                .retain(|(m, p)| *m != mark || !is_there(p));
             let prefix = self.prefixes.of(name);
             if before.of(name) != prefix {
                 let uplink = name.clone();

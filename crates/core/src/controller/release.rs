@@ -63,6 +63,10 @@ impl Controller {
                 }));
             }
         }
+        due.extend(self.lost_prefixes.iter().map(|(mark, prefix)| {
+            let reason = format!("the uplink does not have {prefix} any more");
+            (release(*mark, *prefix), reason)
+        }));
         due.extend(
             self.moves
                 .iter()
@@ -100,6 +104,8 @@ impl Controller {
             }
             self.departed
                 .retain(|(mark, family)| flush(*mark, *family) != *step);
+            self.lost_prefixes
+                .retain(|(mark, prefix)| release(*mark, *prefix) != *step);
             self.moves.retain(|m| m.step != *step);
         }
     }
@@ -141,6 +147,7 @@ impl Controller {
             | Step::MoveConnections { .. }
             | Step::FlushAddress { .. }
             | Step::DeleteConnections(_)
+            | Step::ReleasePrefix { .. }
             | Step::ForgetSticky { .. } => false,
         }
     }
@@ -151,4 +158,8 @@ fn flush(mark: uplinkd_model::Mark, family: uplinkd_model::Family) -> Step {
         mark,
         family: Some(family),
     }
+}
+
+fn release(mark: uplinkd_model::Mark, prefix: ipnet::Ipv6Net) -> Step {
+    Step::ReleasePrefix { mark, prefix }
 }

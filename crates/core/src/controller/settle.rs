@@ -240,6 +240,7 @@ impl Controller {
             serving: &self.serving,
             numbers: distinct_tiers(&self.config),
             policies: &self.policies,
+            prefixes: &self.prefixes,
             observed,
         })
     }

@@ -28,6 +28,7 @@ use crate::{
     facts::{LinkState, Usable},
     families::{FAMILIES, PerFamily},
     policies::Policies,
+    prefixes::Prefixes,
     select::{Service, Serving},
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Inputs<'a> {
     /// The numbers of the distinct tiers' kernel groups.
     pub(crate) numbers: BTreeMap<&'a [Member], usize>,
     pub(crate) policies: &'a Policies,
+    /// Which delegated IPv6 prefix is whose.
+    pub(crate) prefixes: &'a Prefixes,
     pub(crate) observed: &'a Observed,
 }
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use ipnet::Ipv6Net;
 use uplinkd_model::{
     Family, Nat, Outlet, Uplink,
     kernel_state::is_first_name,
     nft::{NftOutlet, NftTable, NftUplink, Refusal},
     policy::{End, OutletKind},
+    prefix::Translation,
 };
 
 use super::{Inputs, mirrors};
@@ -57,13 +59,30 @@ fn uplink(inputs: &Inputs<'_>, uplink: &Uplink) -> NftUplink {
     addresses.sort_unstable();
     addresses.dedup();
     let nat = |family| uplink.access(family).map_or(Nat::None, |a| a.nat);
+    let (kept, translations) = prefixes(inputs, uplink);
     NftUplink {
         slot: uplink.slot.0,
         interface: uplink.interface.clone(),
         mark: reserve.mark_out(uplink.slot).value,
         nat4: nat(Family::V4),
-        nat6: nat(Family::V6),
+        nat6: match nat(Family::V6) {
+            Nat::Auto | Nat::Prefix => Nat::Masquerade,
+            nat @ (Nat::Masquerade | Nat::Source(_) | Nat::None) => nat,
+        },
+        kept,
+        translations,
         addresses,
+    }
+}
+
+/// What leaves by an uplink as it is, and what is translated to its prefix.
+fn prefixes(inputs: &Inputs<'_>, uplink: &Uplink) -> (Vec<Ipv6Net>, Vec<Translation>) {
+    let all = inputs.prefixes;
+    let kept = || all.all_of(&uplink.name).to_vec();
+    match uplink.access(Family::V6).map(|access| access.nat) {
+        Some(Nat::Auto) => (kept(), Vec::new()),
+        Some(Nat::Prefix) => (kept(), all.translations(&uplink.name).given),
+        Some(Nat::Masquerade | Nat::Source(_) | Nat::None) | None => Default::default(),
     }
 }
 

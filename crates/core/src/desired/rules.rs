@@ -9,6 +9,7 @@
 //! | last + 0 … 19 | copies of rules of others | they come before the default group as they came before `main` |
 //! | last + 20 | `fwmark OUTLET lookup outlet` | what a policy led somewhere, also when the uplink it was pinned to has failed |
 //! | last + 30 | `from ADDRESS lookup service` | the router's own traffic of an address; behind the rules of VPN software, whose networks may talk to that address |
+//! | last + 30 | `iif LAN from PREFIX lookup service` | what has an address of an uplink's delegated prefix goes by it, while it is in service; behind the outlets, so that policies may lead it elsewhere |
 //! | last + 40 | `iif LAN lookup default group` | everything else is shared out |
 
 use std::collections::BTreeSet;
@@ -65,20 +66,49 @@ pub(super) fn rules(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Rule> {
     }
     let outlets = inputs.config.outlets.iter();
     rules.extend(outlets.filter_map(|outlet| of_outlet(inputs, family, outlet)));
-    let default = lookup(last + 40, reserve.table_outlet(0));
-    if inputs.config.lan.is_empty() {
-        rules.insert(default);
-    } else {
-        // `iif lo` is how a rule says "the router's own".
-        let lan = inputs.config.lan.iter().map(String::as_str);
-        for lan in lan.filter(|n| is_first_name(n)).chain(["lo"]) {
-            rules.insert(Rule {
-                iif: Some(lan.to_owned()),
-                ..default.clone()
-            });
-        }
+    if family == Family::V6 {
+        rules.extend(by_prefix(inputs));
     }
+    let default = lookup(last + 40, reserve.table_outlet(0));
+    rules.extend(of_lan(inputs, &default));
     rules
+}
+
+/// A rule for what comes from the LAN or is the router's own.
+fn of_lan(inputs: &Inputs<'_>, rule: &Rule) -> Vec<Rule> {
+    let lan = &inputs.config.lan;
+    if lan.is_empty() {
+        return vec![rule.clone()];
+    }
+    // `iif lo` is how a rule says "the router's own".
+    let named = lan.iter().map(String::as_str).filter(|n| is_first_name(n));
+    let interfaces = named.chain(["lo"]);
+    let of = |iif: &str| Rule {
+        iif: Some(iif.to_owned()),
+        ..rule.clone()
+    };
+    interfaces.map(of).collect()
+}
+
+/// The rules by which an address of a delegated prefix leaves by the uplink that the prefix belongs
+/// to. They stay while its line is down: its table is empty then.
+fn by_prefix(inputs: &Inputs<'_>) -> BTreeSet<Rule> {
+    let reserve = &inputs.config.reserve;
+    let lines = inputs.lines.iter().filter(|l| l.family == Family::V6);
+    let present = lines.filter(|l| *l.link != LinkState::Absent);
+    let rules = present.flat_map(|line| {
+        let table = reserve.table_service(line.uplink.slot);
+        let prefixes = inputs.prefixes.all_of(&line.uplink.name).iter();
+        prefixes.flat_map(move |prefix| {
+            let priority = reserve.rule_priority_last + 30;
+            let rule = Rule {
+                from: Some(IpNet::V6(*prefix)),
+                ..Rule::lookup(Family::V6, priority, table, reserve.proto)
+            };
+            of_lan(inputs, &rule)
+        })
+    });
+    rules.collect()
 }
 
 /// The rules for a family that no uplink has: those of the outlets that refuse, and what must come

@@ -61,6 +61,7 @@ fn wanted(config: &Config, observed: &Observed, service: &[u16], tier: Option<us
         serving: &serving,
         numbers: crate::select::distinct_tiers(config),
         policies: &Policies::new(config, 0),
+        prefixes: &Prefixes::learn(config, observed, &Prefixes::default(), |_| false),
         observed,
     })
 }
@@ -373,4 +374,108 @@ fn the_nft_table_speaks_of_both_families_and_of_sticky_outlets() {
     let outlets: Vec<_> = table.outlets.iter().map(|o| (o.mark, &o.members)).collect();
     assert_eq!(outlets, [(0, &vec![]), (0x1000_0000, &vec![1, 2])]);
     assert_eq!(config.uplink(&name(1)).map(|u| u.slot.0), Some(1));
+}
+
+mod prefixes {
+    //! What delegated prefixes add: rules by source, and translation.
+
+    use uplinkd_model::{Link, Nat, kernel_state::Device, prefix::SourcedDefault};
+
+    use super::*;
+
+    /// Two uplinks with a delegated /56 each, and a LAN with a network of the first and a unique local
+    /// one.
+    fn delegated() -> Observed {
+        let mut observed = machine_with_both_families();
+        let addresses = ["2001:db8:100:1::1/64", "fd00:0:0:1::1/64"];
+        let link = Link {
+            device: Device {
+                index: 3,
+                name: "lan0".into(),
+            },
+            admin_up: true,
+            carrier: true,
+            addresses: addresses.map(|a| a.parse().unwrap()).into(),
+        };
+        observed.links.insert(3, link);
+        observed.prefixes.sourced = [(1, "2001:db8:100::/56"), (2, "2001:db8:200::/56")]
+            .map(|(ifindex, prefix)| SourcedDefault {
+                metric: 512,
+                prefix: prefix.parse().unwrap(),
+                ifindex,
+            })
+            .into();
+        observed
+    }
+
+    fn with_nat(nat: Nat) -> Config {
+        let mut config = both_families(config());
+        for uplink in &mut config.uplinks {
+            uplink.ipv6.as_mut().unwrap().nat = nat;
+        }
+        config
+    }
+
+    #[test]
+    fn a_delegated_prefix_leaves_by_its_own_uplink_behind_the_policies() {
+        let config = with_nat(Nat::Auto);
+        let all = wanted(&config, &delegated(), &[1, 2], None);
+        let by_prefix = |wanted: &Desired, of: &str| {
+            let rules = rules(wanted, Family::V6, 32030..32031);
+            rules
+                .into_iter()
+                .filter(|r| r.contains(of))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            by_prefix(&all, "/56"),
+            [
+                "pref 32030 from 2001:db8:100::/56 iif lan0 lookup 7001 proto 177",
+                "pref 32030 from 2001:db8:100::/56 iif lo lookup 7001 proto 177",
+                "pref 32030 from 2001:db8:200::/56 iif lan0 lookup 7002 proto 177",
+                "pref 32030 from 2001:db8:200::/56 iif lo lookup 7002 proto 177",
+            ]
+        );
+        // They stay while the line is down: the table is empty then.
+        let mut observed = delegated();
+        observed.links.get_mut(&1).unwrap().carrier = false;
+        let down = wanted(&config, &observed, &[2], None);
+        assert_eq!(by_prefix(&down, "/56"), by_prefix(&all, "/56"));
+        assert!(
+            rules(&all, Family::V4, 32030..32031)
+                .iter()
+                .all(|r| !r.contains("/56"))
+        );
+        let mut config = config;
+        config.lan.clear();
+        let everywhere = wanted(&config, &delegated(), &[1, 2], None);
+        assert_eq!(by_prefix(&everywhere, "/56").len(), 2);
+        assert!(by_prefix(&everywhere, "iif").is_empty());
+    }
+
+    #[test]
+    fn what_nat_says_decides_what_is_kept_and_what_is_translated() {
+        let of = |nat| {
+            let uplinks = wanted(&with_nat(nat), &delegated(), &[1, 2], None);
+            let uplinks = uplinks.nft.unwrap().uplinks;
+            let words = |u: &uplinkd_model::nft::NftUplink| {
+                let kept = u.kept.iter().map(ToString::to_string);
+                let translated = u.translations.iter();
+                let translated = translated.map(|t| format!("{} as {}", t.network, t.by));
+                (u.nat6, kept.chain(translated).collect::<Vec<_>>())
+            };
+            uplinks.iter().map(words).collect::<Vec<_>>()
+        };
+        let own = ["2001:db8:100::/56", "2001:db8:200::/56"].map(|p| vec![p.to_owned()]);
+        let masquerade = |words| (Nat::Masquerade, words);
+        assert_eq!(of(Nat::Auto), own.clone().map(masquerade));
+        let [mut first, mut second] = own;
+        first.push("fd00:0:0:1::/64 as 2001:db8:100:ff::/64".into());
+        second.push("2001:db8:100:1::/64 as 2001:db8:200:1::/64".into());
+        second.push("fd00:0:0:1::/64 as 2001:db8:200:ff::/64".into());
+        assert_eq!(of(Nat::Prefix), [first, second].map(masquerade));
+        for nat in [Nat::Masquerade, Nat::None] {
+            assert_eq!(of(nat), [(nat, vec![]), (nat, vec![])]);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Asking the rules one after the other, as the kernel does.
 
+use std::net::IpAddr;
+
 use uplinkd_model::{
     Family, Nat, Outlet, OutletKind, Rule, TableId, UplinkName, kernel_state::RuleAction,
     policy::Outflow,
@@ -141,7 +143,11 @@ impl Controller {
             .from
             .filter(|net| flow.from.is_none_or(|a| !net.contains(&a)))
         {
-            return Some(format!("it does not come from {}", from.addr()));
+            return Some(if from.prefix_len() == from.max_prefix_len() {
+                format!("it does not come from {}", from.addr())
+            } else {
+                format!("it does not come from {from}")
+            });
         }
         if let Some(to) = rule.to.filter(|net| !net.contains(&flow.to)) {
             return Some(format!("it does not go to {to}"));
@@ -176,7 +182,7 @@ impl Controller {
     fn look_up(&self, table: TableId, thought: &Thought<'_>) -> Result<(String, Decision), String> {
         let reserve = &self.config().reserve;
         for uplink in &self.config().uplinks {
-            let exit = || self.exit(&uplink.name, thought.family);
+            let exit = || self.exit(&uplink.name, thought.flow);
             if table == reserve.table_service(uplink.slot) {
                 return if thought.service.uplinks.contains(&uplink.name) {
                     Ok((
@@ -261,7 +267,7 @@ impl Controller {
         }
         let total: f64 = serving.iter().map(|s| f64::from(s.weight)).sum();
         let exits = serving.iter().map(|s| {
-            let exit = self.exit(&s.uplink, thought.family);
+            let exit = self.exit(&s.uplink, thought.flow);
             (exit, f64::from(s.weight) / total)
         });
         let decision = Decision::Outlet {
@@ -274,16 +280,35 @@ impl Controller {
         Ok((why, decision))
     }
 
-    fn exit(&self, name: &UplinkName, family: Family) -> Exit {
-        let access = self.config().uplink(name).and_then(|u| u.access(family));
-        let nat = access.and_then(|access| match access.nat {
-            Nat::Masquerade => self.first_address(name, family),
-            Nat::Source(address) => Some(address),
-            Nat::None => None,
-        });
+    /// How a flow leaves by an uplink.
+    fn exit(&self, name: &UplinkName, flow: &Flow) -> Exit {
         Exit {
             uplink: name.clone(),
-            nat,
+            nat: self.nat_address(name, flow),
+        }
+    }
+
+    /// The source address that the far end sees of a flow that leaves by an uplink; none where it is
+    /// left alone.
+    pub fn nat_address(&self, name: &UplinkName, flow: &Flow) -> Option<IpAddr> {
+        let family = flow.family();
+        let own = || self.first_address(name, family);
+        let by_prefix = |is_prefix| {
+            let seen = flow.from.and_then(|from| {
+                let seen = self.prefixes().seen_as(name, from, is_prefix)?;
+                Some((from, seen))
+            });
+            match seen {
+                Some((from, seen)) => Some(seen).filter(|s| *s != from),
+                None => own(),
+            }
+        };
+        match self.config().uplink(name)?.access(family)?.nat {
+            Nat::Masquerade => own(),
+            Nat::Source(address) => Some(address),
+            Nat::None => None,
+            Nat::Auto => by_prefix(false),
+            Nat::Prefix => by_prefix(true),
         }
     }
 }

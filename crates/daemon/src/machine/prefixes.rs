@@ -1,9 +1,10 @@
-//! Delegated IPv6 prefixes of which nothing tells whose they are.
+//! Delegated IPv6 prefixes: of which nothing tells whose they are, which are missing, and which are too
+//! small.
 
 use ipnet::{IpNet, Ipv6Net};
 use uplinkd_config::{Diagnostic, Field, Parsed};
 use uplinkd_core::{Prefixes, Unclaimed};
-use uplinkd_model::{Config, Family, Observed, UplinkName};
+use uplinkd_model::{Config, Family, Nat, Observed, UplinkName};
 
 use super::Problem;
 
@@ -30,6 +31,34 @@ pub(super) fn prefixes(
         found.push(Problem::local(
             Diagnostic::warning(at, message).hint(hint(unclaimed, config, observed)),
         ));
+    }
+    let uplinks = config.uplinks.iter();
+    let translating = uplinks.filter(|u| u.ipv6.as_ref().is_some_and(|a| a.nat == Nat::Prefix));
+    for uplink in translating {
+        let name = &uplink.name;
+        let at = parsed.span_of(name, Field::Nat(Family::V6));
+        let Some(prefix) = prefixes.of(name) else {
+            found.push(Problem::local(
+                Diagnostic::warning(at, format!("no delegated prefix of {name} is known"))
+                    .label("masquerades until one is")
+                    .hint(format!(
+                        "start the DHCPv6 client that asks for one, or write `prefix = \"…\"` \
+                         below [uplink.{name}.ipv6]"
+                    )),
+            ));
+            continue;
+        };
+        let left_over = prefixes.translations(name).left_over;
+        if !left_over.is_empty() {
+            let networks: Vec<_> = left_over.iter().map(ToString::to_string).collect();
+            let networks = networks.join(", ");
+            let message = format!("prefix {prefix} of {name} has no room for {networks}");
+            found.push(Problem::local(
+                Diagnostic::warning(at, message)
+                    .label("masqueraded instead")
+                    .hint("have the DHCPv6 client ask for a shorter prefix, such as a /56"),
+            ));
+        }
     }
 }
 
@@ -117,5 +146,23 @@ mod tests {
         assert!(texts(FILE, both)[0].contains("[uplink.NAME.ipv6]"));
         let said = format!("{FILE}ipv6.prefix = {{ within = \"2001:db8::/32\" }}\n");
         assert_eq!(texts(&said, both), [""; 0]);
+    }
+
+    #[test]
+    fn translation_without_a_prefix_or_without_room_is_told() {
+        let with = |prefix| {
+            let more = format!("ipv6 = {{ nat = \"prefix\", {prefix} }}\n");
+            FILE.replace("\"wan1\"\n", &format!("\"wan1\"\n{more}"))
+        };
+        let addresses = ["2001:db8:1::1/64", "100.64.2.2/24", "fd00::1/56"];
+        let missing = texts(&with("use = true"), addresses);
+        assert!(
+            missing[0].contains("below [uplink.isp1.ipv6]"),
+            "{missing:?}"
+        );
+        let small = texts(&with("prefix = \"2001:db8:100::/60\""), addresses);
+        assert!(small[0].contains("a shorter prefix"), "{small:?}");
+        let enough = texts(&with("prefix = \"2001:db8:100::/56\""), addresses);
+        assert_eq!(enough, [""; 0]);
     }
 }

@@ -11,7 +11,7 @@ use uplinkd_core::{
     explain::{Decision, Exit, ExplainedStep, Flow, PolicyAnswer, Verdict},
 };
 use uplinkd_kernel::{Kernel, RouteAnswer, RouteKind, RouteQuery};
-use uplinkd_model::{Config, Nat, TableId, UplinkName};
+use uplinkd_model::{Config, TableId, UplinkName};
 
 use crate::resolver;
 use uplinkd_web::Refused;
@@ -204,11 +204,7 @@ fn remembered(
     let chosen = config.uplinks.iter().find(|u| slots.contains(&u.slot.0))?;
     let is_line = |l: &LineSnapshot| l.name == chosen.name && l.family == flow.family();
     let line = controller.snapshot().lines.into_iter().find(is_line)?;
-    let nat = match chosen.access(flow.family())?.nat {
-        Nat::Masquerade => line.addresses.first().map(ipnet::IpNet::addr),
-        Nat::Source(address) => Some(address),
-        Nat::None => None,
-    };
+    let nat = controller.nat_address(&chosen.name, flow);
     let serves = line.in_service && !flow.if_down.contains(&chosen.name);
     serves.then(|| Exit {
         uplink: chosen.name.clone(),

@@ -1,5 +1,6 @@
 //! Connections taken out of tracking so that they begin again, by another uplink.
 
+use ipnet::{IpNet, Ipv6Net};
 use nix::libc;
 use uplinkd_model::{
     Connection, Family, Mark, Outcome, Step,
@@ -50,7 +51,11 @@ impl Kernel {
 
     pub(super) fn delete_each(&mut self, tuples: &[Tuple]) -> Outcome {
         let messages: Vec<Message> = tuples.iter().map(delete).collect();
-        let answers = match self.netfilter.request(&messages) {
+        self.delete_all(&messages)
+    }
+
+    fn delete_all(&mut self, messages: &[Message]) -> Outcome {
+        let answers = match self.netfilter.request(messages) {
             Ok(answers) => answers,
             Err(error) => return refused(&error),
         };
@@ -63,6 +68,27 @@ impl Kernel {
             None if answers.iter().all(Result::is_err) => Outcome::AlreadySo,
             None => Outcome::Done,
         }
+    }
+
+    /// Takes the connections with a mark out of tracking that bear an address of a prefix which is
+    /// gone, so that nothing answers them. The kernel picks them out by their mark.
+    pub(crate) fn release_prefix(&mut self, mark: Mark, prefix: Ipv6Net) -> Outcome {
+        let prefix = IpNet::V6(prefix);
+        let mut found = Vec::new();
+        let listed = self
+            .netfilter
+            .dump_matching(marked(Family::V6, mark), |frame: &Frame<'_>| {
+                let bears =
+                    |t: &Tuple| [t.source, t.destination].iter().any(|a| prefix.contains(a));
+                let connection = tuple::connection(frame.body);
+                let concerned = connection.filter(|c| bears(&c.original) || bears(&c.reply));
+                found.extend(concerned.map(|c| delete(&c.original)));
+                false
+            });
+        if let Err(error) = listed {
+            return refused(&error);
+        }
+        self.delete_all(&found)
     }
 
     /// The answers to connections that keep their source, as they arrive. The kernel picks the

@@ -10,7 +10,9 @@
 //! output       without F, older    adopted by its addresses
 //!              without F, new      classified: O into meta mark and ct mark
 //! postrouting  without U           leaves by an uplink: U into ct mark; sticky choices are learned
-//! nat          first packet        leaves by an uplink: its source address is replaced
+//! nat          first packet        leaves by an uplink: its source address is replaced, or the network's
+//!                                  part of it
+//! inward       first packet        comes in by an uplink for an address that stands for a host's: for it
 //! all          without connection  reset or dropped instead of leaving untranslated
 //! ```
 //!
@@ -21,6 +23,7 @@
 
 mod classify;
 mod conditions;
+mod delegated;
 mod maps;
 mod outlets;
 mod prefixes;

@@ -22,6 +22,8 @@ fn uplink(slot: u16, interface: &str, nat: Nat, addresses: &[&str]) -> NftUplink
         mark: Reserve::default().mark_out(Slot(slot)).value,
         nat4: nat,
         nat6: Nat::None,
+        kept: Vec::new(),
+        translations: Vec::new(),
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
     }
 }
@@ -590,6 +592,50 @@ fn a_rule_that_leads_elsewhere_is_replaced_by_messages() {
     let marked = ruleset(marked);
     let delta = super::delta::delta(&old, &marked).unwrap();
     assert_eq!(direct::changes(&delta, &old, &marked), None);
+}
+
+#[test]
+fn another_prefix_touches_what_is_made_of_it_and_nothing_else() {
+    let content = |by: &str| {
+        let mut uplink = uplink(1, "wan1", Nat::None, &[]);
+        uplink.nat6 = Nat::Masquerade;
+        let by: ipnet::Ipv6Net = by.parse().unwrap();
+        uplink.kept = vec![by.supernet().unwrap()];
+        uplink.translations = vec![uplinkd_model::prefix::Translation {
+            network: "fd00::/64".parse().unwrap(),
+            by,
+            inbound: true,
+            router: vec![by.network()],
+        }];
+        table(vec![uplink])
+    };
+    let (old, new) = (content("2001:db8:1::/64"), content("2001:db8:2::/64"));
+    assert_eq!(
+        lines(&new, "chain nat6_1 {"),
+        [
+            "fib saddr type local masquerade",
+            "ip6 saddr fd00::/64 snat ip6 prefix to 2001:db8:2::/64",
+            "masquerade",
+        ]
+    );
+    assert_eq!(
+        lines(&new, "chain inward6_1 {"),
+        [
+            "ip6 daddr 2001:db8:2:: accept",
+            "ip6 daddr 2001:db8:2::/64 dnat ip6 prefix to fd00::/64",
+        ]
+    );
+    assert_ne!(old.fingerprint(), new.fingerprint());
+    let old = build::ruleset(&old).unwrap();
+    let delta = delta(&old, &build::ruleset(&new).unwrap()).unwrap();
+    let chains: Vec<_> = delta.chains.iter().map(String::as_str).collect();
+    assert_eq!(chains, ["inward6_1", "nat6_1", "stray_in"]);
+    assert_eq!((delta.fill.len(), delta.drain.len()), (2, 0));
+    assert_eq!((delta.declare, delta.clear), (String::new(), String::new()));
+    // The first prefix of all is a change in place as well.
+    let none = build::ruleset(&table(vec![uplink(1, "wan1", Nat::None, &[])])).unwrap();
+    assert!(super::delta::delta(&none, &old).is_some());
+    assert!(super::delta::delta(&old, &none).is_some());
 }
 
 #[test]

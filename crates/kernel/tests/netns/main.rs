@@ -16,6 +16,7 @@ mod nft;
 mod observe;
 mod packets;
 mod policies;
+mod prefixes;
 mod quirks;
 mod refusal;
 mod scale;

@@ -27,6 +27,8 @@ pub(crate) fn uplink(slot: u16, interface: &str, nat: Nat, addresses: &[&str]) -
         mark: Reserve::default().mark_out(Slot(slot)).value,
         nat4: nat,
         nat6: Nat::None,
+        kept: Vec::new(),
+        translations: Vec::new(),
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
     }
 }

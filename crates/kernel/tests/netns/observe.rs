@@ -351,3 +351,37 @@ fn a_look_stays_cheap_beside_100_000_routes_of_others() {
         assert!(by_lan.as_millis() < 1000 && by_uplink.as_millis() < 3000);
     });
 }
+
+#[test]
+fn a_look_stays_cheap_beside_100_000_ipv6_routes_of_others() {
+    in_netns(|| {
+        veth("wan1", &["2001:db8:1::9/64"]);
+        veth("lan", &["fd00::1/64"]);
+        sh("ip -6 route add default via 2001:db8:1::1 dev wan1");
+        sh("ip -6 route add unreachable 2001:db8:100::/56");
+        let dir = tempfile::tempdir().unwrap();
+        for (what, way) in [
+            ("by the LAN", "via fd00::2 dev lan"),
+            ("by the uplink", "via 2001:db8:1::1 dev wan1"),
+        ] {
+            let mut batch = String::new();
+            for n in 0..100_000 {
+                let (a, b) = (n >> 16, n & 0xffff);
+                let metric = what.len();
+                let line = format!("route replace 2a00:{a:x}:{b:x}::/48 {way} metric {metric}");
+                writeln!(batch, "{line}").unwrap();
+            }
+            let file = dir.path().join("batch");
+            fs::write(&file, batch).unwrap();
+            sh(&format!("ip -6 -batch {}", file.display()));
+            let mut kernel = Kernel::open().unwrap();
+            let start = Instant::now();
+            let seen = kernel.observe(&look_for(&["wan1"])).unwrap();
+            let whole = start.elapsed();
+            assert_eq!(seen.foreign_defaults.len(), 1);
+            assert_eq!(seen.prefixes.refused.len(), 1);
+            println!("a look beside 100,000 routes {what}: {whole:?}");
+            assert!(whole.as_millis() < 3000);
+        }
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::Ipv6Net;
 use uplinkd_model::{
     Family,
     connection::{Connection as Listed, Tuple, TupleKind},
@@ -49,8 +50,13 @@ impl Talk {
 pub fn client(family: Family, number: u8) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(192, 168, 77, number).into(),
-        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, number.into()).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into()).into(),
     }
+}
+
+/// The IPv6 network of these hosts, which is nobody's prefix.
+pub fn client_network() -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 0), 64)
 }
 
 /// The address of a host outside that nobody probes.

@@ -1,5 +1,8 @@
 //! Steps, with the kernel's checks and error numbers.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use uplinkd_model::{
     Family, Nexthop, NexthopKind, Outcome, Route, RouteVia, Step, intent::is_on_link,
 };
@@ -140,6 +143,11 @@ impl Kernel {
                     |c: &super::Connection| mark.matches(c.mark) && c.own_address == *address;
                 self.connections.retain(|c| !goes(c));
             }
+            Step::ReleasePrefix { mark, prefix } => self.connections.retain(|c| {
+                let bears = |a: IpAddr| IpNet::V6(*prefix).contains(&a);
+                let tuple = c.original();
+                !mark.matches(c.mark) || !(bears(tuple.source) || bears(tuple.destination))
+            }),
             Step::DeleteConnections(tuples) => {
                 self.connections.retain(|c| !tuples.contains(&c.original()));
             }

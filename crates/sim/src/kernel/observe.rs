@@ -28,6 +28,7 @@ impl Kernel {
                     .cloned()
                     .collect();
                 into.foreign_defaults = self.foreign_defaults();
+                into.prefixes = self.prefix_facts();
                 into.nft = nft.then(|| match &self.nft {
                     Nft::Absent => NftState::Absent,
                     Nft::Holds(table) => NftState::Holds(table.fingerprint()),

@@ -16,6 +16,7 @@ impl World {
             Step::FlushConnections { .. }
             | Step::FlushAddress { .. }
             | Step::MoveConnections { .. }
+            | Step::ReleasePrefix { .. }
             | Step::DeleteConnections(_) => self.kernel.connections.clone(),
             Step::SetSysctl { .. }
             | Step::AddNexthop(_)
@@ -100,6 +101,8 @@ impl World {
                 !links.any(|l| l.addresses.iter().any(|a| a.addr() == *address))
             } else if matches!(step, Step::DeleteConnections(_)) {
                 self.review.ever.contains(&connection.id)
+            } else if matches!(step, Step::ReleasePrefix { .. }) {
+                false
             } else if matches!(step, Step::MoveConnections { .. }) {
                 self.was_left_behind(connection)
                     || self.may_move(connection.line, connection.direction)
@@ -165,6 +168,7 @@ impl World {
                     | Step::FlushAddress { .. }
                     | Step::MoveConnections { .. }
                     | Step::DeleteConnections(_)
+                    | Step::ReleasePrefix { .. }
                     | Step::ForgetSticky { .. } => false,
                 };
                 if is_wrong {

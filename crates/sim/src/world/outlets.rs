@@ -12,7 +12,7 @@ use uplinkd_model::{Config, Family, TableId, nft::NftTable};
 
 use super::{World, traffic::new_packet};
 use crate::{
-    kernel::{Answer, Direction, Fate},
+    kernel::{Answer, Direction, Fate, Packet},
     reference::{Layout, LayoutKind},
     scenario::FAMILIES,
 };
@@ -52,12 +52,17 @@ impl World {
     /// Where new connections of an outlet go.
     pub(crate) fn exit(&self, code: u16, family: Family) -> Exit {
         let mark = self.scenario.config.reserve.mark_outlet(code).value;
-        match self.kernel.fate(&new_packet(Direction::Lan, family, mark)) {
+        self.exit_of(&new_packet(Direction::Lan, family, mark))
+    }
+
+    /// Where the kernel leads a packet.
+    pub(crate) fn exit_of(&self, packet: &Packet<'_>) -> Exit {
+        match self.kernel.fate(packet) {
             Fate::Refused => Exit::Refused,
             Fate::Nowhere => Exit::Nowhere,
             Fate::By(answer) => Exit::By {
                 table: answer.table,
-                lines: self.lines_by(&answer, family),
+                lines: self.lines_by(&answer, Family::of(packet.to)),
             },
         }
     }

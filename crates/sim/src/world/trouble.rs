@@ -7,10 +7,11 @@ use uplinkd_model::{Family, Gateway, Route, RouteVia, Step, TableId};
 
 use super::{Happening, World};
 use crate::{
+    delegation,
     faults::Fault,
     kernel::{Notification, errno},
     net::is_link_local,
-    scenario::{PROTO_DHCP, address, host, link_local},
+    scenario::{LAN, PROTO_DHCP, address, host, link_local},
 };
 
 /// Trouble that lasts.
@@ -123,6 +124,7 @@ impl World {
             | Fault::Renumber(line)
             | Fault::ExtraAddress(line, _)
             | Fault::GatewayMoves(line)
+            | Fault::Delegate(line, _)
             | Fault::Default(line, _) => {
                 self.watch.line_struck(line, now);
                 self.strike_line(line, fault);
@@ -190,6 +192,20 @@ impl World {
                 }
             }
             Fault::Default(_, here) => self.set_default(index, here),
+            Fault::Delegate(_, number) => {
+                let wanted = number.map(|n| delegation::prefix(line.uplink, n));
+                let all = self.kernel.delegated();
+                let gone: Vec<_> = all
+                    .filter(|(prefix, by)| by == name && Some(*prefix) != wanted)
+                    .map(|(prefix, _)| prefix)
+                    .collect();
+                for prefix in gone {
+                    self.kernel.undelegate(prefix, LAN);
+                }
+                if let Some(prefix) = wanted {
+                    self.kernel.delegate(prefix, name, LAN);
+                }
+            }
             Fault::Interface(_, true) => {
                 if self.kernel.link(name).is_none() {
                     self.kernel.add_link(name);

@@ -35,6 +35,15 @@ default               isp1 (60%) + isp2 (40%)
 }
 
 #[test]
+fn a_delegated_prefix_stands_beside_the_gateway() {
+    let mut uplink = uplink("isp1", Health::Up, 1.0);
+    assert!(!details(&uplink).contains("prefix"));
+    uplink.prefix = Some("2001:db8:100::/56".to_owned());
+    let words = "eth-isp1 via 192.0.2.1, prefix 2001:db8:100::/56: ";
+    assert!(details(&uplink).starts_with(words), "{}", details(&uplink));
+}
+
+#[test]
 fn one_uplink_is_down_and_says_why() {
     let mut lost = failing(uplink("isp2", Health::Down, 0.0));
     lost.reason =

@@ -155,6 +155,7 @@ fn obey(machine: &mut Observed, step: &Step) {
         | Step::MoveConnections { .. }
         | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
+        | Step::ReleasePrefix { .. }
         | Step::ForgetSticky { .. } => {}
     }
 }

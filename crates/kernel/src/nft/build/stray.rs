@@ -27,23 +27,30 @@ pub(super) const STRAY_OWN: &str = "stray_own";
 /// The chain for what leaves.
 pub(super) const STRAY_OUT: &str = "stray_out";
 
-/// What may leave as it is: an uplink's own addresses, and link-local ones.
-const UNTRANSLATED: [&str; 3] = [
+/// What may leave as it is: an uplink's own addresses, its own prefixes, and link-local ones.
+const UNTRANSLATED: [&str; 4] = [
     "oifname . ip saddr @own4 accept",
     "oifname . ip6 saddr @own6 accept",
+    "oifname . ip6 saddr @kept6 accept",
     "ip6 saddr fe80::/10 accept",
 ];
 /// The same for the router's own, where no policy forbids it: the classification sets the packet's
 /// mark, and the way is chosen again by that.
-const JUDGED: [&str; 3] = [
+const JUDGED: [&str; 4] = [
     "oifname . ip saddr @own4 goto classify_own",
     "oifname . ip6 saddr @own6 goto classify_own",
+    "oifname . ip6 saddr @kept6 goto classify_own",
     "ip6 saddr fe80::/10 accept",
 ];
 
 impl Builder<'_> {
     pub(super) fn strays(&mut self) {
-        let mut arriving = Vec::new();
+        // Written out, since nft does not take a named set after `fib`.
+        let uplinks = self.table.uplinks.iter();
+        let kept = uplinks.flat_map(|u| u.kept.iter().map(move |p| (&u.interface, p)));
+        let mut arriving: Vec<_> = kept
+            .map(|(name, p)| format!("ip6 saddr {p} fib daddr oifname \"{name}\" accept"))
+            .collect();
         let mut own = JUDGED.map(str::to_owned).to_vec();
         let mut leaving = UNTRANSLATED.map(str::to_owned).to_vec();
         for family in FAMILIES {

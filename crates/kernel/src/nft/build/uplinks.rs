@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use uplinkd_model::{Family, Nat, classify::interface_number, nft::NftUplink, policy::Span};
 
 use super::{
-    Builder, FAMILIES, Whose, address,
+    Builder, FAMILIES, Whose, address, delegated,
     stray::{STRAY_IN, STRAY_OUT, STRAY_OWN},
 };
 use crate::nft::{
@@ -25,6 +25,7 @@ impl Builder<'_> {
             self.translation(uplink);
         }
         self.interfaces();
+        self.delegated();
         self.adoption();
         self.restoring();
         self.hooks();
@@ -51,13 +52,17 @@ impl Builder<'_> {
     fn translation(&mut self, uplink: &NftUplink) {
         for (family, nat) in [(Family::V4, uplink.nat4), (Family::V6, uplink.nat6)] {
             let statement = match (nat, family) {
-                (Nat::Masquerade, _) => "masquerade".to_owned(),
+                (Nat::Masquerade | Nat::Auto | Nat::Prefix, _) => "masquerade".to_owned(),
                 (Nat::Source(source), Family::V4) => format!("snat ip to {source}"),
                 (Nat::Source(source), Family::V6) => format!("snat ip6 to {source}"),
                 (Nat::None, _) => continue,
             };
             let name = format!("nat{}_{}", digit(family), uplink.slot);
-            self.chain(name, vec![statement]);
+            let one_to_one = match family {
+                Family::V4 => Vec::new(),
+                Family::V6 => delegated::outward(uplink),
+            };
+            self.chain(name, [one_to_one, vec![statement]].concat());
         }
     }
 
@@ -251,14 +256,15 @@ impl Builder<'_> {
                 "oifname vmap @leave",
             ]),
         );
-        // An uplink's own addresses are never rewritten when they leave by it, nor are link-local
-        // ones, which mean nothing beyond the line.
+        // An uplink's own addresses, and those of its prefixes where the file lets them be, are never
+        // rewritten when they leave by it, nor are link-local ones, which mean nothing beyond the line.
         self.hook(
             "nat",
             "type nat hook postrouting priority srcnat; policy accept;",
             words(&[
                 "oifname . ip saddr @own4 accept",
                 "oifname . ip6 saddr @own6 accept",
+                "oifname . ip6 saddr @kept6 accept",
                 "ip6 saddr fe80::/10 accept",
                 "meta nfproto ipv4 oifname vmap @nat4",
                 "meta nfproto ipv6 oifname vmap @nat6",
@@ -283,7 +289,7 @@ fn adoptions(uplinks: &[NftUplink]) -> impl Iterator<Item = (IpAddr, u16)> {
             .into_iter()
             .filter_map(|n| match n {
                 Nat::Source(address) => Some(address),
-                Nat::Masquerade | Nat::None => None,
+                Nat::Masquerade | Nat::None | Nat::Auto | Nat::Prefix => None,
             });
         for address in uplink.addresses.iter().copied().chain(translated) {
             slots
