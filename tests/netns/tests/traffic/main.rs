@@ -12,6 +12,7 @@ mod inbound;
 mod last_resort;
 mod nat;
 mod pinning;
+mod prefixes;
 mod routes;
 mod strangers;
 
@@ -50,6 +51,12 @@ fn main() -> ExitCode {
         nat:
             a_static_source_is_used_and_own_addresses_are_kept
             a_static_source_does_not_hold_a_connection_back;
+        prefixes:
+            a_host_goes_on_with_the_address_of_a_dead_provider
+            a_policy_leads_a_prefix_elsewhere
+            hosts_are_reached_from_outside_by_both_providers
+            a_provider_renumbers_under_traffic
+            without_a_word_an_own_prefix_is_left_alone;
         failover:
             carrier
             silent
