@@ -151,6 +151,7 @@ pub(crate) fn machine() -> Observed {
         metric: index * 100,
         on_link: false,
         advertised: false,
+        expires_in: None,
     };
     Observed {
         links: [1, 2].into_iter().map(|n| (n, link(n))).collect(),
@@ -174,6 +175,7 @@ pub(crate) fn machine_with_both_families() -> Observed {
             metric: 1024,
             on_link: false,
             advertised: true,
+            expires_in: None,
         });
     }
     observed

@@ -1,7 +1,6 @@
 //! Tracked connections: counted, listed, taken out of tracking one by one.
 
 mod moving;
-mod stale;
 mod tuple;
 
 use std::{cell::Cell, net::IpAddr};

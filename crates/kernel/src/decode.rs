@@ -4,7 +4,7 @@
 //! too short to be one of its kind; attributes that we do not know are passed over, or noted where
 //! they make the object another one than ours. Nothing here panics on any bytes.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use uplinkd_model::{
@@ -249,6 +249,15 @@ pub fn default_hops(body: &[u8]) -> Option<(u32, Hops)> {
         }])
     };
     Some((metric(attributes), hops))
+}
+
+/// How long a route still holds; none where that is not limited. One whose time is over is listed
+/// until the kernel tidies up, half a minute later, and is not used any more.
+pub fn expires_in(body: &[u8]) -> Option<Duration> {
+    let info = find(body.get(fixed::ROUTE..)?, rt::CACHE_INFO)?;
+    let ticks = u32_at(info, 8)?.cast_signed();
+    let ticks_left = u32::try_from(ticks.max(0)).unwrap_or_default();
+    (ticks != 0).then(|| Duration::from_secs(1) * ticks_left / rt::TICKS_PER_SECOND)
 }
 
 /// The ways of a multipath route: a header with a length and an interface, then attributes.

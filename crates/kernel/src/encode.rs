@@ -57,11 +57,11 @@ pub fn step(step: &Step) -> Result<Encoded, NeverMade> {
             Encoded::Netfilter(flush_connections(*mark, *family))
         }
         Step::SetSysctl { .. }
+        | Step::SolicitRouters { .. }
         | Step::SetNft(_)
         | Step::DeleteNft { .. }
         | Step::NameTables(_)
         | Step::MoveConnections { .. }
-        | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
         | Step::ReleasePrefix { .. }
         | Step::ForgetSticky { .. } => Encoded::Elsewhere,

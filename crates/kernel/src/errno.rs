@@ -36,6 +36,7 @@ pub(crate) fn meaning(step: &Step, answer: Result<(), KernelError>) -> Meaning {
             Meaning::Settled(Outcome::Done)
         }
         Step::SetSysctl { .. }
+        | Step::SolicitRouters { .. }
         | Step::AddNexthop(_)
         | Step::ReplaceNexthop(_)
         | Step::DeleteNexthop(_)
@@ -49,7 +50,6 @@ pub(crate) fn meaning(step: &Step, answer: Result<(), KernelError>) -> Meaning {
         | Step::NameTables(_)
         | Step::FlushConnections { .. }
         | Step::MoveConnections { .. }
-        | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
         | Step::ReleasePrefix { .. }
         | Step::ForgetSticky { .. } => Meaning::Settled(refused(&error)),

@@ -18,7 +18,7 @@ use crate::{
     errno::{Meaning, meaning, refused},
     netlink::{KernelError, Message},
     nft::NftError,
-    sysctl,
+    solicit, sysctl,
     table_names::{self, Change},
     wire::{fixed, message, nexthop as nh},
 };
@@ -103,6 +103,13 @@ impl Kernel {
     fn run_alone(&mut self, step: &Step) -> Outcome {
         match step {
             Step::SetSysctl { path, value } => set_sysctl(path, value),
+            Step::SolicitRouters { interface } => {
+                // Nothing else depends on it: routers also speak unasked.
+                if let Err(error) = solicit::ask(interface) {
+                    tracing::warn!(%error, interface, "cannot ask for routers");
+                }
+                Outcome::Done
+            }
             Step::SetNft(table) => match self.put_nft(table) {
                 Ok(()) => Outcome::Done,
                 Err(error) => nft_refused(&error),
@@ -113,7 +120,6 @@ impl Kernel {
                 Err(error) => nft_refused(&error),
             },
             Step::MoveConnections { mark, family } => self.move_connections(*mark, *family),
-            Step::FlushAddress { mark, address } => self.flush_address(*mark, *address),
             Step::DeleteConnections(tuples) => self.delete_connections(tuples),
             Step::ReleasePrefix { mark, prefix } => self.release_prefix(*mark, *prefix),
             Step::ForgetSticky {
@@ -157,6 +163,7 @@ impl Kernel {
                 .rule_like(wanted)
                 .map(|found| (found == *wanted, found.to_string())),
             Step::SetSysctl { .. }
+            | Step::SolicitRouters { .. }
             | Step::ReplaceNexthop(_)
             | Step::DeleteNexthop(_)
             | Step::ReplaceRoute(_)
@@ -167,7 +174,6 @@ impl Kernel {
             | Step::NameTables(_)
             | Step::FlushConnections { .. }
             | Step::MoveConnections { .. }
-            | Step::FlushAddress { .. }
             | Step::DeleteConnections(_)
             | Step::ReleasePrefix { .. }
             | Step::ForgetSticky { .. } => None,

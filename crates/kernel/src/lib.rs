@@ -16,6 +16,7 @@ pub mod nft;
 pub mod observe;
 mod prefixes;
 pub mod route_get;
+mod solicit;
 pub mod sysctl;
 pub mod table_names;
 pub mod watch;

@@ -349,6 +349,10 @@ impl Foreign {
         let Some((metric, hops)) = decode::default_hops(body) else {
             return;
         };
+        let expires_in = decode::expires_in(body);
+        if expires_in.is_some_and(|left| left.is_zero()) {
+            return;
+        }
         // A route over several interfaces is listed for each of them.
         let ways = ways(hops, nexthops).into_iter();
         let ways = ways.filter(|way| way.index == index);
@@ -360,6 +364,7 @@ impl Foreign {
             metric,
             on_link: way.on_link,
             advertised: outline.proto == Proto(rt::PROTO_RA),
+            expires_in,
         }));
     }
 }

@@ -71,6 +71,7 @@ pub(crate) mod route {
     pub(crate) const PRIORITY: u16 = 6;
     pub(crate) const SOURCE: u16 = 7;
     pub(crate) const MULTIPATH: u16 = 9;
+    pub(crate) const CACHE_INFO: u16 = 12;
     pub(crate) const TABLE: u16 = 15;
     pub(crate) const MARK: u16 = 16;
     pub(crate) const VIA: u16 = 18;
@@ -95,6 +96,8 @@ pub(crate) mod route {
     pub(crate) const FLAG_CLONED: u32 = 0x200;
     /// `RTNH_F_ONLINK`, among the flags of a route, of one of its ways and of a nexthop object.
     pub(crate) const FLAG_ON_LINK: u32 = 4;
+    /// What `CACHE_INFO` counts in (`USER_HZ`), whatever the kernel itself does.
+    pub(crate) const TICKS_PER_SECOND: u32 = 100;
     /// `RTPROT_RA`.
     pub(crate) const PROTO_RA: u8 = 9;
     /// What IPv6 makes of a metric of zero.

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -94,6 +95,8 @@ pub struct ForeignDefault {
     pub on_link: bool,
     /// A router has advertised it, and may take it back (protocol `ra`).
     pub advertised: bool,
+    /// How long it still holds, where that is limited.
+    pub expires_in: Option<Duration>,
 }
 
 /// A kernel nexthop object (`ip nexthop`).

@@ -1,8 +1,8 @@
 //! Ordered work for the kernel, printable as the lines that a person would type.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt};
 
-use ipnet::Ipv6Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,6 +22,11 @@ pub enum Step {
         path: String,
         /// The new value.
         value: String,
+    },
+    /// Ask the routers on a link to advertise themselves now (RFC 4861, 6.3.7).
+    SolicitRouters {
+        /// The interface.
+        interface: String,
     },
     /// Make a nexthop object or group that is not there; refused where the id is taken.
     AddNexthop(Nexthop),
@@ -66,24 +71,17 @@ pub enum Step {
         /// Which family.
         family: Family,
     },
-    /// Take the connections with this mark out of connection tracking that talk from an address of
-    /// this machine, translated or not, or to it.
-    FlushAddress {
-        /// Which mark.
-        mark: Mark,
-        /// Which address.
-        address: IpAddr,
-    },
     /// Take these connections out of connection tracking, each by its original direction, and keep
     /// answers to untranslated ones out for a moment, as above.
     DeleteConnections(Vec<Tuple>),
-    /// Take the connections with this mark that bear an address of an IPv6 prefix, as it was or as it
-    /// was translated, out of connection tracking: the uplink does not have the prefix any more.
+    /// Take the connections with this mark that bear an address of a prefix, as it was or as it was
+    /// translated, out of connection tracking: the uplink does not have the prefix, or the one address
+    /// that it is, any more.
     ReleasePrefix {
         /// Which mark.
         mark: Mark,
         /// Which prefix.
-        prefix: Ipv6Net,
+        prefix: IpNet,
     },
     /// Forget which sources keep to an uplink.
     ForgetSticky {
@@ -106,12 +104,12 @@ impl Step {
             | Self::DeleteRule(_)
             | Self::DeleteNft { .. }
             | Self::FlushConnections { .. }
-            | Self::FlushAddress { .. }
             | Self::MoveConnections { .. }
             | Self::DeleteConnections(_)
             | Self::ReleasePrefix { .. }
             | Self::ForgetSticky { .. } => true,
             Self::SetSysctl { .. }
+            | Self::SolicitRouters { .. }
             | Self::AddNexthop(_)
             | Self::ReplaceNexthop(_)
             | Self::AddRoute(_)
@@ -127,6 +125,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetSysctl { path, value } => write!(f, "sysctl -w {path}={value}"),
+            Self::SolicitRouters { interface } => write!(f, "rdisc6 {interface}"),
             Self::AddNexthop(nexthop) => write!(f, "ip nexthop add {}", NexthopWords(nexthop)),
             Self::ReplaceNexthop(nexthop) => {
                 write!(f, "ip nexthop replace {}", NexthopWords(nexthop))
@@ -184,23 +183,18 @@ impl fmt::Display for Step {
                 }
                 write!(f, " -m {mark}")
             }
-            Self::FlushAddress { mark, address } => {
-                let flag = Family::of(*address).flag();
-                let flag = flag.trim_start_matches('-');
-                write!(
-                    f,
-                    "conntrack -D -f ipv{flag} -m {mark} --reply-dst {address}; \
-                     conntrack -D -f ipv{flag} -m {mark} --orig-dst {address}"
-                )
-            }
             Self::DeleteConnections(tuples) => match tuples.as_slice() {
                 [one] => write!(f, "conntrack -D {one}"),
                 many => write!(f, "conntrack -D # {} connections, one by one", many.len()),
             },
             Self::ReleasePrefix { mark, prefix } => {
+                let family = match prefix {
+                    IpNet::V4(_) => "ipv4",
+                    IpNet::V6(_) => "ipv6",
+                };
                 write!(
                     f,
-                    "conntrack -D -f ipv6 -m {mark} # with addresses of {prefix}"
+                    "conntrack -D -f {family} -m {mark} # with addresses of {prefix}"
                 )
             }
             Self::ForgetSticky {

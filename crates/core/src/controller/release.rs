@@ -1,7 +1,6 @@
 //! Releasing connections: what is owed to whom, and when it is paid.
 
-use std::net::IpAddr;
-
+use ipnet::IpNet;
 use uplinkd_model::{Outcome, Plan, Step};
 
 use super::Controller;
@@ -59,13 +58,17 @@ impl Controller {
                 }
                 due.extend(line.stale.iter().map(|address| {
                     let reason = format!("uplink {name} no longer has {address}");
-                    (self.flush_stale(line, *address), reason)
+                    let mark = self
+                        .config
+                        .reserve
+                        .mark_all(self.config.uplinks[line.uplink].slot);
+                    (release(mark, IpNet::from(*address)), reason)
                 }));
             }
         }
         due.extend(self.lost_prefixes.iter().map(|(mark, prefix)| {
             let reason = format!("the uplink does not have {prefix} any more");
-            (release(*mark, *prefix), reason)
+            (release(*mark, (*prefix).into()), reason)
         }));
         due.extend(
             self.moves
@@ -90,30 +93,19 @@ impl Controller {
                 continue;
             }
             let step = &planned.step;
-            if let Step::FlushAddress { mark, address } = step {
-                let reserve = &self.config.reserve;
-                let slot = |line: &super::LineState| self.config.uplinks[line.uplink].slot;
-                let lines = self.lines.iter_mut();
-                let lines = lines.filter(|l| reserve.mark_all(slot(l)) == *mark);
-                lines.for_each(|line| {
-                    line.stale.remove(address);
-                });
-            }
             for line in &mut self.lines {
                 line.flush = line.flush.filter(|mark| flush(*mark, line.family) != *step);
+                let slot = self.config.uplinks[line.uplink].slot;
+                let mark = self.config.reserve.mark_all(slot);
+                line.stale
+                    .retain(|address| release(mark, IpNet::from(*address)) != *step);
             }
             self.departed
                 .retain(|(mark, family)| flush(*mark, *family) != *step);
             self.lost_prefixes
-                .retain(|(mark, prefix)| release(*mark, *prefix) != *step);
+                .retain(|(mark, prefix)| release(*mark, (*prefix).into()) != *step);
             self.moves.retain(|m| m.step != *step);
         }
-    }
-
-    fn flush_stale(&self, line: &super::LineState, address: IpAddr) -> Step {
-        let slot = self.config.uplinks[line.uplink].slot;
-        let mark = self.config.reserve.mark_all(slot);
-        Step::FlushAddress { mark, address }
     }
 
     /// Whether a step takes away the service object or the connections of an uplink in service.
@@ -134,6 +126,7 @@ impl Controller {
                 is_of && mark.matches(reserve.mark_out(slot(l)).value)
             }),
             Step::SetSysctl { .. }
+            | Step::SolicitRouters { .. }
             | Step::AddNexthop(_)
             | Step::ReplaceNexthop(_)
             | Step::AddRoute(_)
@@ -145,7 +138,6 @@ impl Controller {
             | Step::DeleteNft { .. }
             | Step::NameTables(_)
             | Step::MoveConnections { .. }
-            | Step::FlushAddress { .. }
             | Step::DeleteConnections(_)
             | Step::ReleasePrefix { .. }
             | Step::ForgetSticky { .. } => false,
@@ -160,6 +152,6 @@ fn flush(mark: uplinkd_model::Mark, family: uplinkd_model::Family) -> Step {
     }
 }
 
-fn release(mark: uplinkd_model::Mark, prefix: ipnet::Ipv6Net) -> Step {
+fn release(mark: uplinkd_model::Mark, prefix: IpNet) -> Step {
     Step::ReleasePrefix { mark, prefix }
 }

@@ -23,6 +23,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const NOISE_MAX: Duration = Duration::from_millis(100);
 /// How long a hint waits that hardly concerns us: others may change addresses by the thousand.
 const LEISURE: Duration = Duration::from_secs(1);
+/// How long after the end of a route a look is sure to see it: the kernel counts in hundredths.
+const EXPIRED: Duration = Duration::from_millis(20);
 /// Time between looks when nothing hints at a change: the net under lost notifications.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -143,6 +145,7 @@ impl Controller {
         if is_first {
             self.adopt_service(&observed);
         }
+        self.heed_expiry(&observed, now);
         self.observed = Some(observed);
         self.resolve_interfaces();
         self.take_facts(now);
@@ -155,6 +158,16 @@ impl Controller {
         } else {
             self.settle(now);
         }
+    }
+
+    /// The kernel does not tell when an advertised default route is over: somebody has to look then.
+    fn heed_expiry(&mut self, observed: &Observed, now: Time) {
+        let times = observed
+            .foreign_defaults
+            .iter()
+            .filter_map(|d| d.expires_in);
+        let at = times.min().map(|left| now + left + EXPIRED);
+        self.settle.slow_at = self.settle.slow_at.into_iter().chain(at).min();
     }
 
     /// At start a line of unknown health serves if the kernel has it in service from before, or

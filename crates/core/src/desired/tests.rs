@@ -389,6 +389,8 @@ mod prefixes {
         let mut observed = machine_with_both_families();
         let addresses = ["2001:db8:100:1::1/64", "fd00:0:0:1::1/64"];
         let link = Link {
+            alternative_names: Default::default(),
+            point_to_point: false,
             device: Device {
                 index: 3,
                 name: "lan0".into(),

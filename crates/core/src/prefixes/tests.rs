@@ -11,6 +11,8 @@ fn net(text: &str) -> Ipv6Net {
 fn machine(addresses: &[&str]) -> Observed {
     let mut observed = machine_with_both_families();
     let link = Link {
+        alternative_names: Default::default(),
+        point_to_point: false,
         device: Device {
             index: 3,
             name: "lan0".into(),

@@ -22,7 +22,12 @@ pub fn plan(diff: &Diff, reserve: &Reserve) -> Plan {
         for (path, value) in sysctls {
             let (path, value) = (path.clone(), value.clone());
             let reason = "needed for routing over several uplinks";
+            let solicited = solicited_by(&path, &value);
             plan.push(Step::SetSysctl { path, value }, reason);
+            if let Some(interface) = solicited {
+                let reason = "the kernel does not, since it did not listen when the link came up";
+                plan.push(Step::SolicitRouters { interface }, reason);
+            }
         }
     };
     set(&mut plan, others);
@@ -59,6 +64,15 @@ pub fn plan(diff: &Diff, reserve: &Reserve) -> Plan {
     remove(&mut plan, diff);
     make_groups_anew(&mut plan, diff);
     plan
+}
+
+/// The interface that begins to take router advertisements on a router, where the kernel would wait
+/// for the next one by itself: many providers send none for half an hour.
+fn solicited_by(path: &str, value: &str) -> Option<String> {
+    let interface = path
+        .strip_prefix("net/ipv6/conf/")?
+        .strip_suffix("/accept_ra")?;
+    (value == "2").then(|| interface.to_owned())
 }
 
 /// Whether a rule has to be there before nft sets marks: `main` for connected networks, the copies of

@@ -324,6 +324,8 @@ mod tests {
     #[test]
     fn a_default_route_that_another_one_kept_out_is_explained() {
         let link = |index, name: &str, address: &str| uplinkd_model::Link {
+            alternative_names: Default::default(),
+            point_to_point: false,
             device: uplinkd_model::kernel_state::Device {
                 index,
                 name: name.to_owned(),
@@ -351,6 +353,9 @@ mod tests {
         observed
             .foreign_defaults
             .push(uplinkd_model::kernel_state::ForeignDefault {
+                on_link: false,
+                advertised: false,
+                expires_in: None,
                 ifindex: 7,
                 gateway: Some("192.0.2.1".parse().unwrap()),
                 family: Family::V4,

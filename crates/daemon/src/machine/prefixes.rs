@@ -108,6 +108,8 @@ mod tests {
         let links = ["wan1", "wan2", "lan0"].into_iter().zip(addresses);
         let links = (1..).zip(links).map(|(index, (name, address))| {
             let link = Link {
+                alternative_names: Default::default(),
+                point_to_point: false,
                 device: Device {
                     index,
                     name: name.into(),

@@ -1,6 +1,6 @@
 //! Connections taken out of tracking so that they begin again, by another uplink.
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use nix::libc;
 use uplinkd_model::{
     Connection, Family, Mark, Outcome, Step,
@@ -46,10 +46,6 @@ impl Kernel {
     pub(crate) fn delete_connections(&mut self, tuples: &[Tuple]) -> Outcome {
         let answers: Vec<Tuple> = tuples.iter().map(reversed).collect();
         self.try_to_keep_out(&answers);
-        self.delete_each(tuples)
-    }
-
-    pub(super) fn delete_each(&mut self, tuples: &[Tuple]) -> Outcome {
         let messages: Vec<Message> = tuples.iter().map(delete).collect();
         self.delete_all(&messages)
     }
@@ -71,20 +67,27 @@ impl Kernel {
     }
 
     /// Takes the connections with a mark out of tracking that bear an address of a prefix which is
-    /// gone, so that nothing answers them. The kernel picks them out by their mark.
-    pub(crate) fn release_prefix(&mut self, mark: Mark, prefix: Ipv6Net) -> Outcome {
-        let prefix = IpNet::V6(prefix);
+    /// gone, so that nothing answers them.
+    ///
+    /// What it masqueraded behind an address the kernel has released by itself when that went; not so
+    /// what the router itself began, what came in, and what was translated otherwise.
+    ///
+    /// They are listed by mark and removed one by one. The kernel could pick them out by address as
+    /// well (`CTA_FILTER`), but up to 6.18 at least it compares IPv6 addresses the wrong way round
+    /// (`ctnetlink_filter_match_tuple`): all others would go.
+    pub(crate) fn release_prefix(&mut self, mark: Mark, prefix: IpNet) -> Outcome {
         let mut found = Vec::new();
-        let listed = self
-            .netfilter
-            .dump_matching(marked(Family::V6, mark), |frame: &Frame<'_>| {
+        let listed = self.netfilter.dump_matching(
+            marked(Family::of_net(prefix), mark),
+            |frame: &Frame<'_>| {
                 let bears =
                     |t: &Tuple| [t.source, t.destination].iter().any(|a| prefix.contains(a));
                 let connection = tuple::connection(frame.body);
                 let concerned = connection.filter(|c| bears(&c.original) || bears(&c.reply));
                 found.extend(concerned.map(|c| delete(&c.original)));
                 false
-            });
+            },
+        );
         if let Err(error) = listed {
             return refused(&error);
         }

@@ -407,9 +407,10 @@ fn connections_of_an_address_go_and_others_stay() {
                     .collect::<BTreeSet<_>>()
             };
             assert_eq!(left(&mut kernel).len(), 3);
-            let flush = Step::FlushAddress {
+            let address: std::net::IpAddr = gone.parse().unwrap();
+            let flush = Step::ReleasePrefix {
                 mark: Mark::new(0x0200_0000, 0x0f00_0000),
-                address: gone.parse().unwrap(),
+                prefix: address.into(),
             };
             done(&mut kernel, [flush]);
             let expected = [

@@ -118,6 +118,7 @@ fn default_routes_of_others_are_found_however_they_are_made() {
                 metric,
                 on_link: ifindex == wan1 && [12, 13].contains(&metric),
                 advertised: metric == 15,
+                expires_in: None,
             });
             assert_eq!(found, expected);
         }

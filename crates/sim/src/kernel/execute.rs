@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use uplinkd_model::{
     Family, Nexthop, NexthopKind, Outcome, Route, RouteVia, Step, intent::is_on_link,
 };
@@ -62,6 +61,7 @@ impl Kernel {
                 self.guard(is_ours, || format!("wrote {path}"));
                 self.sysctls.insert(path.clone(), value.clone());
             }
+            Step::SolicitRouters { .. } => {}
             Step::AddNexthop(nexthop) => {
                 if let Some(present) = self.nexthops.get(&nexthop.id) {
                     return Err(exists(present == nexthop));
@@ -138,13 +138,8 @@ impl Kernel {
             Step::MoveConnections { mark, family } => self
                 .connections
                 .retain(|c| *family != c.talk.family || !mark.matches(c.mark)),
-            Step::FlushAddress { mark, address } => {
-                let goes =
-                    |c: &super::Connection| mark.matches(c.mark) && c.own_address == *address;
-                self.connections.retain(|c| !goes(c));
-            }
             Step::ReleasePrefix { mark, prefix } => self.connections.retain(|c| {
-                let bears = |a: IpAddr| IpNet::V6(*prefix).contains(&a);
+                let bears = |a: IpAddr| prefix.contains(&a);
                 let tuple = c.original();
                 !mark.matches(c.mark) || !(bears(tuple.source) || bears(tuple.destination))
             }),

@@ -85,6 +85,7 @@ impl Kernel {
                     metric: r.metric,
                     on_link,
                     advertised: false,
+                    expires_in: None,
                 })
             })
             .collect()

@@ -14,11 +14,11 @@ impl World {
     pub(super) fn connections_before(&self, step: &Step) -> Vec<Connection> {
         match step {
             Step::FlushConnections { .. }
-            | Step::FlushAddress { .. }
             | Step::MoveConnections { .. }
             | Step::ReleasePrefix { .. }
             | Step::DeleteConnections(_) => self.kernel.connections.clone(),
             Step::SetSysctl { .. }
+            | Step::SolicitRouters { .. }
             | Step::AddNexthop(_)
             | Step::ReplaceNexthop(_)
             | Step::DeleteNexthop(_)
@@ -96,13 +96,11 @@ impl World {
     fn judge_release(&self, step: &Step, before: &[Connection]) -> Result<(), String> {
         let is_there = |id| self.kernel.connections.iter().any(|c| c.id == id);
         for connection in before.iter().filter(|c| !is_there(c.id)) {
-            let is_fair = if let Step::FlushAddress { address, .. } = step {
+            let is_fair = if let Step::ReleasePrefix { prefix, .. } = step {
                 let mut links = self.kernel.links();
-                !links.any(|l| l.addresses.iter().any(|a| a.addr() == *address))
+                !links.any(|l| l.addresses.iter().any(|a| prefix.contains(&a.addr())))
             } else if matches!(step, Step::DeleteConnections(_)) {
                 self.review.ever.contains(&connection.id)
-            } else if matches!(step, Step::ReleasePrefix { .. }) {
-                false
             } else if matches!(step, Step::MoveConnections { .. }) {
                 self.was_left_behind(connection)
                     || self.may_move(connection.line, connection.direction)
@@ -155,6 +153,7 @@ impl World {
                         family.is_none_or(|f| f == line.family) && mark.matches(pinned)
                     }
                     Step::SetSysctl { .. }
+                    | Step::SolicitRouters { .. }
                     | Step::AddNexthop(_)
                     | Step::ReplaceNexthop(_)
                     | Step::AddRoute(_)
@@ -165,7 +164,6 @@ impl World {
                     | Step::SetNft(_)
                     | Step::DeleteNft { .. }
                     | Step::NameTables(_)
-                    | Step::FlushAddress { .. }
                     | Step::MoveConnections { .. }
                     | Step::DeleteConnections(_)
                     | Step::ReleasePrefix { .. }

@@ -153,9 +153,9 @@ fn obey(machine: &mut Observed, step: &Step) {
         Step::NameTables(names) => machine.table_names = names.clone(),
         Step::FlushConnections { .. }
         | Step::MoveConnections { .. }
-        | Step::FlushAddress { .. }
         | Step::DeleteConnections(_)
         | Step::ReleasePrefix { .. }
+        | Step::SolicitRouters { .. }
         | Step::ForgetSticky { .. } => {}
     }
 }

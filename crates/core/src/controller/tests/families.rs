@@ -77,7 +77,10 @@ fn each_family_has_its_own_last_resort() {
         (false, true)
     );
     assert!(
-        driver.steps().iter().all(|s| !s.contains("conntrack")),
+        driver
+            .steps()
+            .iter()
+            .all(|s| !s.contains("# with addresses of")),
         "{:?}",
         driver.plans
     );
@@ -183,17 +186,41 @@ fn connections_of_an_address_that_is_gone_are_released_and_no_others() {
         .iter()
         .map(|s| s.to_string())
         .collect();
-    let released: Vec<_> = steps.iter().filter(|s| s.contains("conntrack")).collect();
+    let released: Vec<_> = steps
+        .iter()
+        .filter(|s| s.contains("# with addresses of"))
+        .collect();
     assert_eq!(released.len(), 1, "{steps:?}");
-    assert!(
-        released[0].contains("--reply-dst 100.64.1.2;"),
-        "{released:?}"
-    );
+    assert!(released[0].ends_with(" 100.64.1.2/32"), "{released:?}");
     // By way of none at all, which takes the line out and back, it is owed likewise.
     change(&mut driver, &[]);
     let before = driver.steps().len();
     change(&mut driver, &["100.64.1.130/24"]);
     let steps = driver.steps()[before..].join("\n");
-    assert!(steps.contains("--reply-dst 100.64.1.66;"), "{steps}");
-    assert!(!steps.contains("100.64.1.130;"), "{steps}");
+    assert!(steps.contains(" 100.64.1.66/32"), "{steps}");
+    assert!(!steps.contains("of 100.64.1.130"), "{steps}");
+}
+
+#[test]
+fn the_end_of_an_advertised_route_is_looked_for_when_it_comes() {
+    let mut driver = both();
+    driver.answering(Family::V6, &["isp1", "isp2"]);
+    for default in &mut driver.machine.foreign_defaults {
+        let is_first = default.family == Family::V6 && default.ifindex == 1;
+        default.expires_in = is_first.then_some(Duration::from_secs(3));
+    }
+    let hint = Event::Hint {
+        what: HintKind::Route,
+    };
+    driver.tell(hint);
+    driver.run(1000);
+    // Nobody tells of it.
+    let is_first =
+        |d: &uplinkd_model::kernel_state::ForeignDefault| d.family == Family::V6 && d.ifindex == 1;
+    driver.machine.foreign_defaults.retain(|d| !is_first(d));
+    driver.run(1000);
+    assert_eq!(serving(&driver.controller, Family::V6), ["isp1", "isp2"]);
+    driver.run(1500);
+    assert_eq!(serving(&driver.controller, Family::V6), ["isp2"]);
+    assert_eq!(serving(&driver.controller, Family::V4), ["isp1", "isp2"]);
 }
