@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use uplinkd_kernel::netlink::{Message, find, flags, put};
 use uplinkd_lab::{
     Broken, FAMILIES, Fault, Isp, Lab, LabSpec, Places, RouterDaemon, addresses, harness,
+    plumbing::Plumber,
     process::quiet,
     traffic::{Flow, FlowSpec, Load, PORT, Ping, Servers, TcpEvent, Transport, shares},
 };
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
         (
             "nothing_is_forwarded_at_first",
             nothing_is_forwarded_at_first,
+        ),
+        (
+            "a_bare_line_waits_for_somebody_to_bring_its_address",
+            a_bare_line,
         ),
         ("carrier", carrier),
         ("silent", silent),
@@ -118,6 +123,25 @@ fn nothing_is_forwarded_at_first() -> Result<()> {
         let answer = Ping::new(lab.servers(family)[0]).ask(lab.client())?;
         ensure!(answer.is_none(), "the router forwards {family} by itself");
     }
+    Ok(())
+}
+
+fn a_bare_line() -> Result<()> {
+    let lab = Lab::build(LabSpec {
+        bare: 1,
+        ..LabSpec::default()
+    })?;
+    let gateway = isp(1).gateway(Family::V4).addr();
+    let answers = || ping(&lab, isp(1), gateway);
+    ensure!(has_carrier(&lab, isp(1))? == Some(true));
+    ensure!(!answers()?, "it has an address");
+    other_line_works(&lab)?;
+    // One that is plugged in again is bare again.
+    Fault::Interface.apply(&lab, isp(1))?.heal()?;
+    ensure!(!answers()?, "it got an address");
+    let address = isp(1).router(Family::V4);
+    Plumber::new(lab.router())?.add_addresses("wan1", &[address])?;
+    ensure!(answers()?, "nobody is there");
     Ok(())
 }
 
