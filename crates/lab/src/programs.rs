@@ -152,8 +152,14 @@ impl Guest {
             return Ok(());
         };
         let deadline = Instant::now() + READY_MAX;
-        let place = PathBuf::from(format!("/proc/{first}"));
-        while place.exists() {
+        // The first process of a namespace ends after all others. Where nobody collects the dead it
+        // stays in the list as one of them, without any sockets.
+        let lives = || {
+            let stat = fs::read_to_string(format!("/proc/{first}/stat")).unwrap_or_default();
+            let state = stat.rsplit(')').next().map(str::trim_start);
+            state.is_some_and(|s| !s.is_empty() && !s.starts_with(['Z', 'X']))
+        };
+        while lives() {
             ensure!(Instant::now() < deadline, "process {first} does not end");
             std::thread::sleep(Duration::from_millis(1));
         }
