@@ -48,7 +48,7 @@ impl Pool {
         // An option without a value is one that is not sent.
         let gateway = self.gateway.map_or_else(String::new, |g| format!(",{g}"));
         format!(
-            "keep-in-foreground\nlog-facility=-\nlog-dhcp\nuser=root\ngroup=root\npid-file=\n\
+            "log-facility=-\nlog-dhcp\npid-file=\n\
              port=0\ninterface=cust\nbind-interfaces\nno-ping\ndhcp-authoritative\n\
              dhcp-leasefile={}\n\
              dhcp-range={address},{address},{},120\n\
@@ -119,7 +119,12 @@ fn serve(lab: &Lab, isp: Isp, pool: &Pool, number: u32) -> Result<Guest> {
     let leases = lab.folder().join(format!("{name}.leases"));
     fs::write(&file, pool.file(&leases))
         .with_context(|| format!("cannot write {}", file.display()))?;
-    let script = format!("{} --conf-file={}", program.display(), file.display());
+    // Otherwise it changes its user, which an ordinary user's namespace forbids.
+    let script = format!(
+        "{} --no-daemon --conf-file={}",
+        program.display(),
+        file.display()
+    );
     let guest = Guest::start(netns, lab.folder(), &name, &script)?;
     guest.wait_ready("dnsmasq", |log| log.contains("DHCP, sockets bound"))?;
     Ok(guest)
