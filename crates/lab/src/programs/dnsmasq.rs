@@ -62,12 +62,15 @@ impl Dnsmasq {
     ) -> Result<Self> {
         let program = find("dnsmasq")?;
         let file = folder.join(format!("{name}.conf"));
-        let text = format!(
-            "keep-in-foreground\nlog-facility=-\nlog-queries\nno-hosts\nuser=root\ngroup=root\n\
-             pid-file=\ncache-size=1000\n{lines}"
-        );
+        let text =
+            format!("log-facility=-\nlog-queries\nno-hosts\npid-file=\ncache-size=1000\n{lines}");
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-        let script = format!("{} --conf-file={}", program.display(), file.display());
+        // Otherwise it changes its user, which an ordinary user's namespace forbids.
+        let script = format!(
+            "{} --no-daemon --conf-file={}",
+            program.display(),
+            file.display()
+        );
         let guest = Guest::start(netns, folder, name, &script)?;
         guest.wait_ready("dnsmasq", |_| {
             resolve(netns, address, READY, FAMILIES[0]).is_ok()
