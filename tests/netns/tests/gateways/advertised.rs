@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use ipnet::Ipv6Net;
-use uplinkd_lab::programs::{Advert, Networkd, Radvd};
+use uplinkd_lab::programs::{Advert, NetworkManager, Networkd, Radvd};
 use uplinkd_model::Family;
 use uplinkd_netns_tests::{EVENTUALLY, Rig, find_line, isp, within};
 
@@ -112,6 +112,19 @@ pub(crate) fn by_networkd() -> Result<()> {
         "not our business"
     );
     Ok(())
+}
+
+pub(crate) fn by_network_manager() -> Result<()> {
+    let keyfile = "[connection]\nid=wan1\ntype=ethernet\ninterface-name=wan1\n\
+                   [ipv4]\nmethod=manual\naddress1=100.64.1.2/24,100.64.1.1\n\
+                   [ipv6]\nmethod=auto\naddr-gen-mode=eui64\n";
+    let mut rig = bare()?;
+    let [network, _] = networks()?;
+    let _advertiser = Radvd::start(rig.lab(), isp(1), &Advert::of(network))?;
+    rig.start_daemon()?;
+    let manager = NetworkManager::start(rig.lab(), &[("wan1", keyfile)])?;
+    ensure_v4(&rig).with_context(|| manager.log())?;
+    ensure_carries(&rig, Way::advertised(network)).with_context(|| manager.log())
 }
 
 /// The provider gives out another prefix and deprecates the old one, whose addresses stay for hours.

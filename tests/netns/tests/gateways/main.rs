@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             advertisements_are_welcome_on_a_router,
             an_interface_that_comes_later_takes_advertisements,
             by_networkd,
+            by_network_manager,
             another_prefix,
         }
         clients {
