@@ -6,6 +6,7 @@
 //! | `bench failover` | how long traffic suffers when a line breaks, here and with others |
 //! | `bench decision` | how long it takes from knowing of a failure to the kernel's acknowledgement |
 //! | `bench idle` | what the daemon costs while nothing happens |
+//! | `bench renumber` | how soon a line that gets another address is right, and what is left of the old |
 //! | `bench policies` | what policies cost: for packets, and for whoever writes ten thousand |
 //!
 //! Times depend on the machine. Compare what one run printed, or ratios.
@@ -18,6 +19,7 @@ mod machine;
 mod policies;
 pub(crate) mod print;
 mod program;
+mod renumber;
 mod route_watch;
 mod statistics;
 mod trial;
@@ -36,6 +38,8 @@ pub(crate) enum Bench {
     Decision(decision::DecisionArgs),
     /// Memory and CPU of the daemon while nothing happens.
     Idle(idle::IdleArgs),
+    /// Give a line another address and gateway under traffic.
+    Renumber(renumber::RenumberArgs),
     /// What policies cost: per packet, and in checks, first applies and reloads.
     Policies(policies::PoliciesArgs),
 }
@@ -52,6 +56,7 @@ pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
         Bench::Failover(args) => failover::run(args),
         Bench::Decision(args) => decision::run(args),
         Bench::Idle(args) => idle::run(args),
+        Bench::Renumber(args) => renumber::run(args),
         Bench::Policies(args) => policies::run(args),
     }
 }
