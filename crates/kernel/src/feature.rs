@@ -7,6 +7,7 @@ use nix::libc;
 use crate::{
     Kernel,
     netlink::Message,
+    nft::NftError,
     wire::{connection, fixed, message},
 };
 
@@ -20,14 +21,23 @@ const NET_RAW: u32 = 13;
 pub struct Features {
     /// The kernel has nexthop objects (5.3).
     pub nexthop_objects: bool,
-    /// The version of `nft`; none where it is not installed or does not run.
-    pub nft: Option<String>,
+    /// The version of `nft`, or why there is none.
+    pub nft: Result<String, NoNft>,
     /// We may change routes, rules and nft.
     pub net_admin: bool,
     /// We may send ICMP by a raw socket.
     pub net_raw: bool,
     /// Connections can be listed and removed by mark. False also where we may not ask.
     pub conntrack_mark: bool,
+}
+
+/// Why nobody knows the version of `nft`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoNft {
+    /// It is not installed.
+    Missing,
+    /// It is there and does not do its work, in these words.
+    Broken(String),
 }
 
 impl Features {
@@ -51,10 +61,21 @@ impl Features {
             self.nexthop_objects,
             "nexthop objects: use a kernel from 5.3 on (5.15 or newer is tested)",
         );
-        check(
-            self.nft.is_some(),
-            "the program nft: `apt-get install nftables`, or your system's package of that name",
-        );
+        match &self.nft {
+            Ok(_) => {}
+            Err(NoNft::Missing) => check(
+                false,
+                "the program nft: `apt-get install nftables`, or your system's package of that name",
+            ),
+            Err(NoNft::Broken(why)) => check(
+                false,
+                &format!(
+                    "a program nft that works ({why}): try `nft --version`; where starting a \
+                     program takes seconds, set {}",
+                    nft::PATIENCE
+                ),
+            ),
+        }
         // Without the right nobody could tell, and the right comes first.
         check(
             self.conntrack_mark || !self.net_admin,
@@ -80,7 +101,13 @@ impl Kernel {
                 Err(e) => e.errno != libc::EOPNOTSUPP,
                 Ok(_) => true,
             },
-            nft: self.nft.version(),
+            nft: self.nft.version().map_err(|e| {
+                if matches!(e, NftError::Missing) {
+                    NoNft::Missing
+                } else {
+                    NoNft::Broken(e.to_string())
+                }
+            }),
             net_admin: has(NET_ADMIN),
             net_raw: has(NET_RAW),
             conntrack_mark: self.netfilter.dump(connections).is_ok(),
@@ -104,7 +131,7 @@ mod tests {
     fn what_is_missing_comes_with_a_remedy() {
         let none = Features {
             nexthop_objects: false,
-            nft: None,
+            nft: Err(NoNft::Missing),
             net_admin: true,
             net_raw: true,
             conntrack_mark: true,
@@ -118,10 +145,28 @@ mod tests {
     }
 
     #[test]
+    fn an_nft_that_hangs_is_not_told_to_be_installed() {
+        let slow = Features {
+            nexthop_objects: true,
+            nft: Err(NoNft::Broken(NftError::TimedOut { seconds: 3 }.to_string())),
+            net_admin: true,
+            net_raw: true,
+            conntrack_mark: true,
+        };
+        let missing = slow.missing();
+        assert_eq!(missing.len(), 1);
+        assert!(!missing[0].contains("apt-get"), "{missing:?}");
+        assert!(
+            missing[0].contains("within 3 seconds") && missing[0].contains(nft::PATIENCE),
+            "{missing:?}"
+        );
+    }
+
+    #[test]
     fn without_the_right_nothing_is_said_about_what_only_the_right_would_show() {
         let no_right = Features {
             nexthop_objects: true,
-            nft: Some("1.0.6".to_owned()),
+            nft: Ok("1.0.6".to_owned()),
             net_admin: false,
             net_raw: true,
             conntrack_mark: false,

@@ -24,7 +24,7 @@ mod wire;
 
 pub use cgroup::cgroup_root;
 pub use connections::{ConnectionQuery, Connections};
-pub use feature::Features;
+pub use feature::{Features, NoNft};
 pub use handle::{Kernel, OpenError};
 pub use nft::OwnPorts;
 pub use observe::{Look, ObserveError};

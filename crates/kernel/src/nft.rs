@@ -35,7 +35,7 @@ use uplinkd_model::{Family, nft::NftTable};
 
 use crate::{netlink::KernelError, table_names};
 
-pub use program::version;
+pub use program::{PATIENCE, version};
 pub(crate) use sets::is_dynamic;
 pub use shared::OwnPorts;
 pub(crate) use shared::Shared;
@@ -152,12 +152,14 @@ impl Memory {
         }
     }
 
-    /// What `nft` calls its version; none where it is not installed or does not run.
-    pub(crate) fn version(&mut self) -> Option<String> {
-        if self.version.is_none() {
-            self.version = version().ok();
+    /// What `nft` calls its version, asked until it has answered once.
+    pub(crate) fn version(&mut self) -> Result<String, NftError> {
+        if let Some(version) = &self.version {
+            return Ok(version.clone());
         }
-        self.version.clone()
+        let version = version()?;
+        self.version = Some(version.clone());
+        Ok(version)
     }
 
     fn set(&mut self, known: Option<Known>) {

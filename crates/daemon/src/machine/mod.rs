@@ -251,7 +251,7 @@ mod tests {
         observed.rules.push(ours);
         let features = Features {
             nexthop_objects: true,
-            nft: Some("1.0.6".to_owned()),
+            nft: Ok("1.0.6".to_owned()),
             net_admin: true,
             net_raw: true,
             conntrack_mark: true,

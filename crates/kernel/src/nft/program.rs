@@ -1,6 +1,7 @@
 //! Running the program `nft`.
 
 use std::{
+    env,
     io::{Read, Write},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -20,7 +21,12 @@ const PLACES: [&str; 5] = [
     "/run/current-system/sw/bin/nft",
 ];
 
-/// How long `nft` may take: our table takes milliseconds, and a router must not stand still because
+/// How many seconds `nft` may take, for a machine on which even starting a program takes that long.
+pub const PATIENCE: &str = "UPLINKD_NFT_SECONDS";
+/// The most that it may be given: all that time the daemon stands still.
+const PATIENCE_MAX: u64 = 600;
+
+/// How long `nft` may take, unless [`PATIENCE`] says otherwise: our table takes milliseconds, and a router must not stand still because
 /// of it. When the time is over it is killed, and what it did is seen by the next look.
 const WAIT: Duration = Duration::from_secs(3);
 /// How much longer for each megabyte that it reads: it takes a second for 100,000 prefixes, three
@@ -61,7 +67,8 @@ pub(super) fn run(
         .map_err(NftError::Run)?;
     started(child.id());
     let megabytes = u32::try_from(input.len() >> 20).unwrap_or(u32::MAX);
-    let wait = WAIT + WAIT_PER_MEGABYTE.saturating_mul(megabytes);
+    let wait =
+        patience(env::var(PATIENCE).ok().as_deref()) + WAIT_PER_MEGABYTE.saturating_mul(megabytes);
     let deadline = Instant::now() + wait;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read must not block us. When it ends early, writing fails, and
@@ -91,6 +98,12 @@ pub(super) fn run(
             text: summary(&complaint),
         })
     }
+}
+
+fn patience(said: Option<&str>) -> Duration {
+    let seconds = said.and_then(|s| s.parse().ok());
+    let seconds = seconds.filter(|s| (1..=PATIENCE_MAX).contains(s));
+    seconds.map_or(WAIT, Duration::from_secs)
 }
 
 /// Reads a stream to its end on a thread of its own.
@@ -130,6 +143,14 @@ fn summary(complaint: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nft_is_given_the_time_that_was_asked_for_within_bounds() {
+        assert_eq!(patience(Some("40")), Duration::from_secs(40));
+        for not_one in [None, Some(""), Some("0"), Some("601"), Some("2s")] {
+            assert_eq!(patience(not_one), WAIT, "{not_one:?}");
+        }
+    }
 
     #[test]
     fn a_complaint_is_one_line() {

@@ -159,6 +159,9 @@ pub(crate) fn no_connection_slips_past_a_new_outlet() -> Result<()> {
     Ok(())
 }
 
+/// The servers that these lead somewhere; none lies in another's prefix.
+const LED: [usize; 3] = [9, 5, 6];
+
 /// Prefixes, more of one length than a small map holds, that lead nowhere anybody sends to, behind
 /// what leads a server to a line, in different forms.
 fn many_prefixes(stage: &Stage, lines: [usize; 3]) -> String {
@@ -170,10 +173,10 @@ fn many_prefixes(stage: &Stage, lines: [usize; 3]) -> String {
         };
         let number = |n| address_number(stage.server(family, n));
         let address = |number| number_address(family, number).to_string();
-        let prefix = format!("{}/{length}", address(number(5) / 4 * 4));
-        let single = format!("{}/{longer}", address(number(6)));
+        let prefix = format!("{}/{length}", address(number(LED[0]) / 4 * 4));
+        let single = format!("{}/{longer}", address(number(LED[1])));
         // Neither a prefix nor of a length that many have.
-        let range = format!("{}-{}", address(number(7)), address(number(7)));
+        let range = format!("{}-{}", address(number(LED[2])), address(number(LED[2])));
         for (line, what) in lines.into_iter().zip([prefix, single, range]) {
             list.push((what, line));
         }
@@ -200,7 +203,7 @@ pub(crate) fn prefixes_of_few_lengths_lead_where_they_say() -> Result<()> {
         stage.reload(&many_prefixes(&stage, lines))?;
         for sender in [Client, Router] {
             for family in FAMILIES {
-                for (n, line) in (5..8).zip(lines) {
+                for (n, line) in LED.into_iter().zip(lines) {
                     let to = stage.server(family, n);
                     let fates = stage.fates_of(sender, &[Packet::udp(to, 4000)])?;
                     ensure_over(&fates, isp(line), &format!("{lines:?}, {sender:?} to {to}"))?;
