@@ -20,6 +20,7 @@ pub mod plumbing;
 pub mod process;
 pub mod programs;
 pub mod router;
+mod slowness;
 pub mod topology;
 pub mod traffic;
 
@@ -30,4 +31,5 @@ pub use mounts::MountView;
 pub use netns::{Netns, enter_private};
 pub use process::{Output, Process};
 pub use router::{Places, RouterDaemon, find_program};
+pub use slowness::{VARIABLE as SLOWNESS, slowness, stretched};
 pub use topology::{FAMILIES, Ipv6, Lab, LabSpec};

@@ -17,7 +17,7 @@ use ipnet::{IpNet, Ipv6Net};
 use uplinkd_kernel::netlink::{KernelError, Message, Socket, find, flags, nest, put};
 use uplinkd_model::Family;
 
-use crate::netns::Netns;
+use crate::{netns::Netns, slowness::stretched};
 
 /// Message kinds (`RTM_…`).
 mod kind {
@@ -182,7 +182,7 @@ impl Plumber {
     /// # Errors
     /// When the other end is not up.
     pub fn wait_ready(&mut self, name: &str) -> Result<()> {
-        let deadline = Instant::now() + READY_MAX;
+        let deadline = Instant::now() + stretched(READY_MAX);
         loop {
             let question = Message::new(kind::GET_LINK, 0, &[0; 16]).str(link::NAME, name);
             let reply = self.socket.ask(question)?;
@@ -327,7 +327,7 @@ impl Plumber {
             return Ok(()); // Nobody asks there.
         }
         let wanted: BTreeSet<_> = addresses.iter().filter_map(solicited_group).collect();
-        let deadline = Instant::now() + READY_MAX;
+        let deadline = Instant::now() + stretched(READY_MAX);
         let mut fixed = vec![Family::V6.number(), 0, 0, 0];
         fixed.extend_from_slice(&index.to_ne_bytes());
         loop {

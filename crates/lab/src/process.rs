@@ -25,6 +25,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::slowness::stretched;
+
 /// How long a program that was killed may take to vanish. Nothing can hold one longer than a driver
 /// that hangs in the kernel; then we go on without it.
 const KILLED_WAIT: Duration = Duration::from_secs(5);
@@ -118,7 +120,7 @@ impl Process {
             .stderr(stderr.try_clone()?);
         let name = command.get_program().to_string_lossy().into_owned();
         let process = spawn(command)?;
-        let Some(status) = process.wait(limit) else {
+        let Some(status) = process.wait(stretched(limit)) else {
             bail!("`{name}` has not ended after {limit:?}");
         };
         Ok(Output {
@@ -183,7 +185,7 @@ impl Process {
     /// When the kernel does not let us signal it.
     pub fn terminate(&self, limit: Duration) -> Result<Option<ExitStatus>> {
         self.signal(Signal::SIGTERM)?;
-        let status = self.wait(limit);
+        let status = self.wait(stretched(limit));
         if status.is_none() {
             self.kill()?;
         }
@@ -196,7 +198,7 @@ impl Process {
     /// When the kernel does not let us signal it.
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
-        let _ = self.wait(KILLED_WAIT);
+        let _ = self.wait(stretched(KILLED_WAIT));
         Ok(())
     }
 }

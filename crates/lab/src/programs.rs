@@ -29,7 +29,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 
-use crate::{mounts::MountView, netns::Netns, process::Process};
+use crate::{mounts::MountView, netns::Netns, process::Process, slowness::stretched};
 
 pub use dhclient::Dhclient;
 pub use dhcp_server::{DhcpServer, Pool};
@@ -99,7 +99,7 @@ impl Guest {
 
     /// Waits until it is ready; an error when it ends first or takes too long.
     fn wait_ready(&self, name: &str, mut is_ready: impl FnMut(&str) -> bool) -> Result<()> {
-        let deadline = Instant::now() + READY_MAX;
+        let deadline = Instant::now() + stretched(READY_MAX);
         while !is_ready(&self.log()) {
             if let Some(status) = self.process.status() {
                 bail!("{name} ended ({status})\n{}", self.log_tail());

@@ -15,6 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::{
     process::{Output, Process},
+    slowness::{slowness, stretched},
     topology::Lab,
 };
 
@@ -82,6 +83,7 @@ impl Places {
             .env("UPLINKD_CONFIG", self.config())
             .env("UPLINKD_RUNTIME_DIR", self.runtime())
             .env("UPLINKD_STATE_DIR", self.state())
+            .env("UPLINKD_NFT_SECONDS", (3 * slowness()).to_string())
             .env("NO_COLOR", "1")
             .env_remove("NOTIFY_SOCKET")
             .env_remove("JOURNAL_STREAM")
@@ -193,7 +195,7 @@ impl RouterDaemon {
         limit: Duration,
         mut holds: impl FnMut() -> bool,
     ) -> Result<()> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + stretched(limit);
         while !holds() {
             if let Some(status) = self.process.status() {
                 bail!(

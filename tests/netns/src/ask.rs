@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use nix::libc;
 use socket2::{Domain, Socket, Type};
 use uplinkd_lab::{
-    Isp, Netns,
+    Isp, Netns, stretched,
     traffic::{Guise, PORT, Transport, wire},
 };
 
@@ -140,7 +140,7 @@ impl Ask {
             Transport::Udp => conversation.socket.connect(&self.to.into()),
             Transport::Tcp => conversation
                 .socket
-                .connect_timeout(&self.to.into(), PATIENCE),
+                .connect_timeout(&self.to.into(), stretched(PATIENCE)),
         };
         match connected {
             Ok(()) => {}
@@ -181,7 +181,7 @@ pub fn open_all(
 
 /// Asks on each of them, all at once, and waits for the answers, in the same order.
 pub fn ask_all(conversations: &mut [Conversation]) -> Vec<Answer> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + stretched(PATIENCE);
     let sent: Vec<_> = conversations.iter_mut().map(Conversation::say).collect();
     conversations
         .iter_mut()
@@ -207,7 +207,7 @@ impl Conversation {
     /// Asks one question and waits for the answer.
     pub fn ask(&mut self) -> Answer {
         match self.say() {
-            Ok(()) => self.hear(Instant::now() + PATIENCE),
+            Ok(()) => self.hear(Instant::now() + stretched(PATIENCE)),
             Err(failed) => failed,
         }
     }

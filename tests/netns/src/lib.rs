@@ -21,6 +21,7 @@ use uplinkd_kernel::{Kernel, Look};
 use uplinkd_lab::{
     Isp, Lab, LabSpec, Places, RouterDaemon, find_program,
     process::Output,
+    stretched,
     traffic::{PORT, Servers},
 };
 use uplinkd_model::{Family, Observed, Outcome, Plan, Reserve, Step};
@@ -29,8 +30,12 @@ pub mod ask;
 
 pub use ask::{Answer, Ask};
 
-/// Long enough for anything that shall happen at all, also on a busy machine.
+/// Long enough for anything that shall happen at all, also on a busy machine. Every limit is
+/// stretched where it is used, by [`uplinkd_lab::SLOWNESS`].
 pub const EVENTUALLY: Duration = Duration::from_secs(8);
+
+/// How often the daemon asks, on a usual machine.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
 
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -44,7 +49,7 @@ pub const TARGETS: [&str; 4] = [
 ];
 
 /// A configuration for uplinks isp1, isp2, … on wan1, wan2, … with these weights, probed every
-/// 100 ms: out after three lost answers, back after five. Both families have targets.
+/// 100 ms, or less often on a slow machine: out after three lost answers, back after five. Both families have targets.
 ///
 /// More can be added to the end, such as `[uplink.isp1.ipv4]`.
 pub fn config(weights: &[u16]) -> String {
@@ -61,12 +66,13 @@ fn uplinks(text: &mut String, weights: &[u16]) {
         );
     }
     let targets = TARGETS.map(|t| format!("\"icmp:{t}\"")).join(", ");
+    let every = stretched(PROBE_EVERY).as_millis();
     let _ = write!(
         text,
         "[probe]\n\
          targets = [\"gateway\", {targets}]\n\
-         interval = \"100ms\"\n\
-         timeout = \"100ms\"\n\
+         interval = \"{every}ms\"\n\
+         timeout = \"{every}ms\"\n\
          fall = 3\n\
          rise = 5\n",
     );
@@ -104,6 +110,7 @@ pub fn servers_of(lab: &Lab, family: Family) -> Vec<IpAddr> {
 /// # Errors
 /// When it does not in time, or looking fails.
 pub fn within(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let limit = stretched(limit);
     let deadline = Instant::now() + limit;
     while !holds()? {
         ensure!(Instant::now() < deadline, "{what}: not within {limit:?}");
@@ -327,6 +334,7 @@ impl Rig {
         limit: Duration,
         holds: impl Fn(&Status) -> bool,
     ) -> Result<Status> {
+        let limit = stretched(limit);
         let deadline = Instant::now() + limit;
         loop {
             let status = self.status();

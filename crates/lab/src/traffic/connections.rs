@@ -28,7 +28,7 @@ use super::{
     server::PORT,
     wire,
 };
-use crate::netns::Netns;
+use crate::{netns::Netns, slowness::stretched};
 
 /// Attempts that may wait for their answer at once. Beyond that an attempt is not begun and counts
 /// as `NotSent(EAGAIN)`: the machine is too slow for the rate, or the time to wait too long.
@@ -201,7 +201,7 @@ async fn paced(load: Load, stop: Arc<AtomicBool>) -> Result<Attempts> {
     let done = Rc::new(RefCell::new(Vec::new()));
     let waiting = Rc::new(());
     let start = Instant::now();
-    let mut ticks = interval(Duration::from_secs(1) / load.per_second);
+    let mut ticks = interval(stretched(Duration::from_secs(1)) / load.per_second);
     // After a pause of the machine the missed ones follow at once: the rate is the promise.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut number = 0;
@@ -223,7 +223,7 @@ async fn paced(load: Load, stop: Arc<AtomicBool>) -> Result<Attempts> {
         number += 1;
     }
     // Every attempt ends within its patience; the rest is for a busy machine.
-    let deadline = Instant::now() + load.patience + Duration::from_secs(5);
+    let deadline = Instant::now() + stretched(load.patience + Duration::from_secs(5));
     while Rc::strong_count(&waiting) > 1 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -255,7 +255,7 @@ async fn attempt(load: &Load, number: usize) -> Attempt {
             Transport::Tcp => ask_tcp(from, to).await,
         }
     };
-    let ending = match timeout(load.patience, asked).await {
+    let ending = match timeout(stretched(load.patience), asked).await {
         Ok(Ok(seen)) => Ending::Answered(seen),
         Ok(Err(ending)) => ending,
         Err(_) => Ending::Lost,

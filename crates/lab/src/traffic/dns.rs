@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use uplinkd_model::Family;
 
-use crate::netns::Netns;
+use crate::{netns::Netns, slowness::stretched};
 
 /// How long an answer is waited for, and how often is asked.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ pub fn resolve(netns: &Netns, server: IpAddr, name: &str, family: Family) -> Res
         };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         socket.connect(SocketAddr::new(server, 53))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(stretched(PATIENCE)))?;
         let mut answer = vec![0; 1500];
         let mut last = None;
         for _ in 0..TRIES {

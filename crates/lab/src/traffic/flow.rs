@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{connections::Transport, measure::Outage, server::PORT, wire};
-use crate::{addresses::Isp, netns::Netns};
+use crate::{addresses::Isp, netns::Netns, slowness::stretched};
 
 /// Most questions of one flow: fifteen minutes at 100 per second. Then it falls silent.
 const QUESTIONS_MAX: usize = 90_000;
@@ -307,7 +307,7 @@ async fn open_udp(spec: &FlowSpec) -> io::Result<UdpSocket> {
 async fn open_tcp(spec: &FlowSpec) -> io::Result<TcpStream> {
     let socket = TcpSocket::from_std_stream(open_socket(spec, Type::STREAM)?.into());
     let to = SocketAddr::new(spec.destination, spec.port);
-    let stream = timeout(CONNECT_MAX, socket.connect(to)).await??;
+    let stream = timeout(stretched(CONNECT_MAX), socket.connect(to)).await??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -316,7 +316,7 @@ async fn open_tcp(spec: &FlowSpec) -> io::Result<TcpStream> {
 async fn drive(spec: FlowSpec, shared: &Shared) {
     let mut connection = Connection::open(&spec, shared).await;
     let mut inbox = Inbox::default();
-    let mut ticks = interval(spec.every);
+    let mut ticks = interval(stretched(spec.every));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut end: Option<Instant> = None;
     loop {
@@ -329,7 +329,7 @@ async fn drive(spec: FlowSpec, shared: &Shared) {
                     return;
                 }
                 if end.is_none() && shared.stop.load(Ordering::Relaxed) {
-                    end = Some(Instant::now() + LAST_ANSWERS);
+                    end = Some(Instant::now() + stretched(LAST_ANSWERS));
                 }
                 if let Connection::None { retry } = connection
                     && (spec.reconnect || spec.transport == Transport::Udp) && end.is_none() && Instant::now() >= retry

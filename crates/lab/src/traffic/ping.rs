@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::netns::Netns;
+use crate::{netns::Netns, slowness::stretched};
 
 /// What to ask, and how.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ impl<'a> Ping<'a> {
             socket.bind_device(Some(device.as_bytes()))?;
         }
         socket.connect(&SocketAddr::new(self.to, 0).into())?;
-        socket.set_read_timeout(Some(self.patience))?;
+        socket.set_read_timeout(Some(stretched(self.patience)))?;
         // Identifier and checksum are the kernel's business on these sockets.
         let mut question = vec![0; 8 + self.payload];
         question[0] = if self.to.is_ipv4() { 8 } else { 128 };

@@ -25,7 +25,7 @@ use super::{
     packet::{Fate, Sent, Sign},
     wire,
 };
-use crate::{addresses::Isp, plumbing::Plumber, topology::Lab};
+use crate::{addresses::Isp, plumbing::Plumber, slowness::stretched, topology::Lab};
 
 /// `ETH_P_ALL`, in the order of the network.
 const ALL_PROTOCOLS: i32 = 0x0300;
@@ -104,7 +104,7 @@ impl Witness {
     /// What became of packets, in their order. One that is neither seen nor refused within
     /// `patience` has vanished.
     pub fn fates(&self, sent: &[Sent], patience: Duration) -> Vec<Fate> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + stretched(patience);
         let mut fates = vec![None; sent.len()];
         loop {
             for (fate, sent) in fates.iter_mut().zip(sent) {
@@ -134,7 +134,7 @@ impl Witness {
         }
         let told = || sent.socket.as_ref()?.take_error().ok()??.raw_os_error();
         let error = sent.error.or_else(told)?;
-        thread::sleep(REFUSED_AFTER_ALL);
+        thread::sleep(stretched(REFUSED_AFTER_ALL));
         Some(over().unwrap_or(Fate::Refused(error)))
     }
 }
