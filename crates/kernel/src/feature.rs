@@ -7,7 +7,7 @@ use nix::libc;
 use crate::{
     Kernel,
     netlink::Message,
-    nft::NftError,
+    nft::{self, NftError},
     wire::{connection, fixed, message},
 };
 

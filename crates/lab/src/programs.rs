@@ -15,6 +15,7 @@ mod networkd;
 mod radvd;
 mod tunnel;
 mod udhcpc;
+mod pppoe;
 
 use std::{
     env,
@@ -41,6 +42,7 @@ pub use networkd::Networkd;
 pub use radvd::{Advert, Radvd};
 pub use tunnel::Tunnel;
 pub use udhcpc::Udhcpc;
+pub use pppoe::{PppoeClient, PppoeServer};
 
 /// How long a program may take to get ready, on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(20);

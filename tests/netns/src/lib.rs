@@ -2,7 +2,8 @@
 //!
 //! The tests are in `tests/`: `traffic` follows packets, `policies` leads them apart, `life` follows
 //! the daemon through start, crash, stop and drift, `coexistence` runs it beside other programs,
-//! `gateways` moves addresses and gateways under it. Nothing here decides what is right.
+//! `gateways` moves addresses and gateways under it,
+//! `lines` puts it on other access lines, in a virtual machine. Nothing here decides what is right.
 
 use std::{
     fmt::Write as _,
