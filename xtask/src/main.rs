@@ -5,6 +5,7 @@ mod demo;
 mod setup;
 mod tests;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Run the end-to-end tests in a virtual machine, under the kernels that most routers run.
+    Vm(vm::Vm),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Bench { what } => bench::run(&what),
         Command::Demo { arguments } => demo::run(&arguments),
         Command::Test => tests::run().map(|()| ExitCode::SUCCESS),
+        Command::Vm(vm) => vm::run(&vm).map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
     };
     match result {

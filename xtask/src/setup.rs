@@ -70,6 +70,46 @@ const BESIDE: &[Program] = &[
     },
 ];
 
+/// What a virtual machine is made with.
+const EMULATOR: [Program; 5] = [
+    Program {
+        name: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+    },
+    Program {
+        name: "busybox",
+        package: "busybox-static",
+    },
+    Program {
+        name: "depmod",
+        package: "kmod",
+    },
+    Program {
+        name: "setpriv",
+        package: "util-linux",
+    },
+    Program {
+        name: "python3",
+        package: "python3",
+    },
+];
+
+/// What tests of access lines run, which only a kernel with such lines has a use for.
+const OF_LINES: [Program; 3] = [
+    Program {
+        name: "pppd",
+        package: "ppp",
+    },
+    Program {
+        name: "pppoe-server",
+        package: "pppoe",
+    },
+    Program {
+        name: "wg-quick",
+        package: "wireguard-tools",
+    },
+];
+
 /// Makes sure that `nft` is there, the one outside program that routing needs.
 pub(crate) fn ensure_nft() -> Result<()> {
     install(&[NFT]);
@@ -87,12 +127,41 @@ pub(crate) fn ensure_programs_beside() {
     install(BESIDE);
 }
 
+/// Makes sure that a virtual machine can be made here.
+pub(crate) fn ensure_emulator() -> Result<()> {
+    install(&EMULATOR);
+    let missing: Vec<_> = EMULATOR.iter().filter(|p| !is_there(p)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let of = |part: fn(&Program) -> &'static str| {
+        let parts: Vec<_> = missing.iter().map(|p| part(p)).collect();
+        parts.join(" ")
+    };
+    bail!(
+        "a virtual machine needs {}; type: sudo apt-get install {}",
+        of(|p| p.name),
+        of(|p| p.package)
+    )
+}
+
+/// Installs what tests of access lines run, where that is possible; as
+/// [`ensure_programs_beside`].
+pub(crate) fn ensure_programs_of_lines() {
+    install(&OF_LINES);
+}
+
 fn install(programs: &[Program]) {
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|p| !is_there(p))
-        .map(|p| p.package)
-        .collect();
+    let missing = programs.iter().filter(|p| !is_there(p));
+    install_packages(&missing.map(|p| p.package).collect::<Vec<_>>());
+}
+
+/// Installs a package that no program's absence tells of, where that is possible.
+pub(crate) fn install_package(package: &str) {
+    install_packages(&[package]);
+}
+
+fn install_packages(missing: &[&str]) {
     let is_root = nix::unistd::geteuid().is_root();
     if missing.is_empty() || !is_root || !runs("apt-get", &["--version"]) {
         return;
@@ -100,7 +169,8 @@ fn install(programs: &[Program]) {
     talk(&format!("installing packages: {}", missing.join(" ")));
     let apt = |arguments: &[&str]| {
         // What did not come of it is seen by looking for the programs.
-        let _ = quiet("apt-get", arguments)
+        let _ = quiet("apt-get", &["-o", "DPkg::Lock::Timeout=300"])
+            .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
             // No daemon shall start on this machine because of a test.
             .env("RUNLEVEL", "1")
@@ -109,7 +179,7 @@ fn install(programs: &[Program]) {
     // An old package list may name a file that the mirror no longer has.
     apt(&["update", "-q"]);
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
-    arguments.extend(missing);
+    arguments.extend_from_slice(missing);
     apt(&arguments);
 }
 

@@ -2,10 +2,14 @@
 
 use anyhow::Result;
 
-use crate::{bench::print::talk, setup, tidy};
+use crate::{
+    bench::print::talk,
+    setup, tidy,
+    vm::{self, Vm},
+};
 
 /// Runs all checks and tests. With `CI` in the environment warnings are errors, and a kernel test
-/// that cannot run is a failure and not a skip.
+/// that cannot run is a failure and not a skip; and a few tests are run under another kernel too.
 pub(crate) fn run() -> Result<()> {
     setup::ensure_nft()?;
     let is_ci = std::env::var_os("CI").is_some_and(|v| !v.is_empty());
@@ -26,6 +30,14 @@ pub(crate) fn run() -> Result<()> {
     ]
     .concat();
     step("clippy", || setup::cargo(&clippy))?;
+    // What only a virtual machine runs is not among `all`.
+    let clippy = [
+        &["clippy", "--quiet", "--package", "uplinkd-netns-tests"][..],
+        &["--test", "lines"],
+        deny,
+    ]
+    .concat();
+    step("clippy of lines", || setup::cargo(&clippy))?;
     // The end-to-end tests run the programs themselves.
     step("programs", || {
         setup::cargo(&["build", "--quiet", "--workspace", "--bins"])
@@ -40,6 +52,10 @@ pub(crate) fn run() -> Result<()> {
         &[]
     };
     step("documentation", || setup::cargo_with(&documentation, deny))?;
+    if is_ci {
+        // Elsewhere it would be most of the time that the tests take.
+        step("virtual machine, smoke", || vm::run(&Vm::smoke()))?;
+    }
     talk("everything holds");
     Ok(())
 }

@@ -18,7 +18,7 @@ mod idle;
 mod machine;
 mod policies;
 pub(crate) mod print;
-mod program;
+pub(crate) mod program;
 mod renumber;
 mod route_watch;
 mod statistics;

@@ -24,7 +24,7 @@ fn cargo() -> OsString {
 ///
 /// # Errors
 /// When cargo does not know it.
-pub(super) fn target_folder() -> Result<PathBuf> {
+pub(crate) fn target_folder() -> Result<PathBuf> {
     let output = Command::new(cargo())
         .args([
             "metadata",
