@@ -7,7 +7,7 @@ use nix::libc;
 use uplinkd_api::TargetState;
 use uplinkd_lab::{
     Fault, Isp,
-    traffic::{Attempts, Flow, FlowRecord, Load, TcpEvent, Transport, shares},
+    traffic::{Attempts, Ending, Flow, FlowRecord, Load, TcpEvent, Transport, shares},
 };
 use uplinkd_model::{Family, Reserve, Slot};
 use uplinkd_netns_tests::{
@@ -192,9 +192,10 @@ fn judge_new(attempts: &Attempts, switch: &Switch, what: &str) -> Result<()> {
     );
     ensure!(
         late.failed() == 0,
-        "{what}: {} of {} lost after the switch",
+        "{what}: {} of {} lost after the switch (ms after it): {:?}",
         late.failed(),
-        late.0.len()
+        late.0.len(),
+        endings(&late, switch.moved)
     );
     let shares = late.shares();
     ensure!(
@@ -213,6 +214,14 @@ fn judge_new(attempts: &Attempts, switch: &Switch, what: &str) -> Result<()> {
         "{what}: {outage} at 200 new connections per second"
     ));
     Ok(())
+}
+
+/// When the attempts that failed were begun, in milliseconds, and how they ended.
+fn endings(attempts: &Attempts, from: Instant) -> Vec<(u128, Ending)> {
+    let failed = attempts.0.iter().filter(|a| !a.is_answered());
+    failed
+        .map(|a| (a.begun.duration_since(from).as_millis(), a.ending))
+        .collect()
 }
 
 /// Not one packet was lost, and all went over one uplink.
