@@ -17,6 +17,7 @@ use uplinkd_model::{
     Slot, TableId,
     ids::Proto,
     kernel_state::{ForeignDefault, NftState, RuleAction},
+    prefix::SourcedDefault,
 };
 
 use crate::{
@@ -86,7 +87,11 @@ impl Kernel {
         let rules = self.rules()?;
         let routes = self.routes(&want.reserve, &rules, &names)?;
         let foreign = self.foreign_routes(want, &links, &nexthops)?;
-        let prefixes = self.prefix_facts(want, &links, deprecated)?;
+        let prefixes = PrefixFacts {
+            sourced: foreign.sourced.into_iter().collect(),
+            refused: self.refused_prefixes(&want.reserve)?,
+            deprecated,
+        };
         let nft = match want.reserve.first() {
             Some(reserve) if want.nft => {
                 // Routing must not wait for a program that cannot be run: putting the table again
@@ -161,23 +166,6 @@ impl Kernel {
             link.addresses.sort_unstable();
         }
         Ok(deprecated)
-    }
-
-    /// What tells of delegated prefixes; nothing where no uplink is looked after.
-    fn prefix_facts(
-        &mut self,
-        want: &Look,
-        links: &BTreeMap<u32, Link>,
-        deprecated: BTreeSet<(u32, Ipv6Addr)>,
-    ) -> Result<PrefixFacts, ObserveError> {
-        let uplinks = indices(&want.uplink_interfaces, links);
-        if uplinks.is_empty() {
-            return Ok(PrefixFacts::default());
-        }
-        Ok(PrefixFacts {
-            deprecated,
-            ..self.prefix_routes(&want.reserve, &uplinks)?
-        })
     }
 
     fn nexthops(&mut self, names: &Names) -> Result<BTreeMap<NexthopId, Nexthop>, ObserveError> {
@@ -332,6 +320,8 @@ fn tables_of_interest(
 #[derive(Debug, Default)]
 struct Foreign {
     defaults: Vec<ForeignDefault>,
+    /// Default routes for one source prefix.
+    sourced: BTreeSet<SourcedDefault>,
     on_link: BTreeMap<u32, BTreeSet<IpNet>>,
 }
 
@@ -346,6 +336,7 @@ impl Foreign {
             self.on_link.entry(index).or_default().extend(network);
             return;
         }
+        self.sourced.extend(prefixes::sourced_default(body));
         let Some((metric, hops)) = decode::default_hops(body) else {
             return;
         };

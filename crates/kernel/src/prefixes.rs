@@ -1,13 +1,14 @@
 //! Routes and addresses that tell of delegated IPv6 prefixes, as facts.
 //!
-//! The kernel picks the routes out by interface and type, so that 100,000 routes of others cost one
-//! walk of its own and no message. Routes that refuse lie on the loopback interface for IPv6.
+//! Default routes for one source prefix are found among the default routes of the uplinks' interfaces.
+//! Routes that refuse lie on the loopback interface for IPv6, by which the kernel picks them out: beside
+//! 100,000 routes of others that is one walk of its own and no message.
 
-use std::net::Ipv6Addr;
+use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 use uplinkd_model::{
-    Family, PrefixFacts, Reserve, TableId,
+    Family, Proto, Reserve, TableId,
     prefix::{SourcedDefault, is_global},
 };
 
@@ -28,53 +29,27 @@ const REFUSED_MAX: usize = 256;
 const LENGTH_MAX: u8 = 64;
 
 impl Kernel {
-    /// What routes in the main table say, with the default routes of these interfaces.
-    pub(crate) fn prefix_routes(
+    /// The prefixes that routes of others in the main table refuse.
+    pub(crate) fn refused_prefixes(
         &mut self,
         reserve: &[Reserve],
-        uplinks: &[u32],
-    ) -> Result<PrefixFacts, ObserveError> {
-        let mut facts = PrefixFacts::default();
-        let is_foreign = |o: &RouteOutline| !reserve.iter().any(|r| r.proto == o.proto);
-        for index in uplinks {
-            let is_sourced = |frame: &Frame<'_>| {
-                let outline = decode::route_outline(frame.body);
-                let source_length = frame.body.get(2).copied().unwrap_or(0);
-                let is_default = |o: &RouteOutline| o.prefix_length == 0 && is_foreign(o);
-                source_length != 0 && outline.is_some_and(|o| is_default(&o))
-            };
-            for reply in self.routes_by(*index, rt::UNICAST, is_sourced)? {
-                facts.sourced.extend(sourced_default(&reply.body));
-            }
-        }
-        facts.sourced.sort_unstable();
-        facts.sourced.dedup();
+    ) -> Result<BTreeSet<Ipv6Net>, ObserveError> {
+        let message = get_routes(Family::V6, Proto(0), 0)
+            .u32(rt::TABLE, TableId::MAIN.0)
+            .u32(rt::OIF, LOOPBACK);
         let is_refusal = |frame: &Frame<'_>| {
             let outline = decode::route_outline(frame.body);
-            refused(frame.body).is_some() && outline.is_some_and(|o| is_foreign(&o))
+            let is_foreign = |o: RouteOutline| !reserve.iter().any(|r| r.proto == o.proto);
+            refused(frame.body).is_some() && outline.is_some_and(is_foreign)
         };
-        let refusals = self.routes_by(LOOPBACK, 0, is_refusal)?;
+        let refusals = self.list_in_table(message, is_refusal)?;
         let prefixes = refusals.iter().filter_map(|r| refused(&r.body));
-        facts.refused = prefixes.take(REFUSED_MAX).collect();
-        Ok(facts)
-    }
-
-    /// The IPv6 routes of the main table by an interface, of one type or of any.
-    fn routes_by(
-        &mut self,
-        index: u32,
-        route_type: u8,
-        wanted: impl Fn(&Frame<'_>) -> bool,
-    ) -> Result<Vec<crate::netlink::Reply>, ObserveError> {
-        let message = get_routes(Family::V6, uplinkd_model::Proto(0), route_type)
-            .u32(rt::TABLE, TableId::MAIN.0)
-            .u32(rt::OIF, index);
-        self.list_in_table(message, wanted)
+        Ok(prefixes.take(REFUSED_MAX).collect())
     }
 }
 
-/// A default route for one source prefix.
-fn sourced_default(body: &[u8]) -> Option<SourcedDefault> {
+/// A default route for one source prefix; none where it is for all sources.
+pub(crate) fn sourced_default(body: &[u8]) -> Option<SourcedDefault> {
     let attributes = body.get(fixed::ROUTE..)?;
     let source = find(attributes, rt::SOURCE_PREFIX).and_then(decode::ip)?;
     let IpNet::V6(prefix) = IpNet::new(source, *body.get(2)?).ok()? else {

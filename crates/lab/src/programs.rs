@@ -12,10 +12,10 @@ mod dnsmasq;
 mod docker;
 mod network_manager;
 mod networkd;
+mod pppoe;
 mod radvd;
 mod tunnel;
 mod udhcpc;
-mod pppoe;
 
 use std::{
     env,
@@ -39,10 +39,10 @@ pub use dnsmasq::Dnsmasq;
 pub use docker::Docker;
 pub use network_manager::NetworkManager;
 pub use networkd::Networkd;
+pub use pppoe::{PppoeClient, PppoeServer};
 pub use radvd::{Advert, Radvd};
 pub use tunnel::Tunnel;
 pub use udhcpc::Udhcpc;
-pub use pppoe::{PppoeClient, PppoeServer};
 
 /// How long a program may take to get ready, on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(20);

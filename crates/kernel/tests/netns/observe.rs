@@ -309,7 +309,7 @@ fn routes_and_addresses_that_tell_of_delegated_prefixes_are_found() {
             "what is deprecated"
         );
         let elsewhere = Kernel::open().unwrap().observe(&look_for(&[])).unwrap();
-        assert_eq!(elsewhere.prefixes, Default::default());
+        assert_eq!(elsewhere.prefixes.sourced, []);
     });
 }
 
