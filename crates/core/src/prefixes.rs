@@ -19,7 +19,8 @@ use std::{
 
 use ipnet::{IpNet, Ipv6Net};
 use uplinkd_model::{
-    Config, Family, Observed, PrefixSource, Uplink, UplinkName, prefix::is_global,
+    Config, Family, Observed, PrefixSource, Uplink, UplinkName, kernel_state::RuleAction,
+    prefix::is_global,
 };
 
 pub use translate::Translations;
@@ -115,6 +116,31 @@ impl Prefixes {
         }
         learned.networks = networks;
         learned
+    }
+
+    /// What an earlier run knew, going by the rules that it left in the kernel. That of the prefix of now
+    /// is asked first.
+    pub(crate) fn found(config: &Config, observed: &Observed) -> Self {
+        let reserve = &config.reserve;
+        let mut found = Self::default();
+        let rules = observed.rules.iter().filter(|r| reserve.owns_rule(r));
+        let mut rules: Vec<_> = rules.collect();
+        rules.sort_by_key(|r| r.priority);
+        for rule in rules {
+            let (Some(IpNet::V6(prefix)), RuleAction::Lookup(table)) = (rule.from, rule.action)
+            else {
+                continue;
+            };
+            let mut uplinks = config.uplinks.iter();
+            let owner = uplinks.find(|u| table == reserve.table_service(u.slot));
+            if let Some(owner) = owner.filter(|_| prefix.prefix_len() <= NETWORK_LENGTH) {
+                let known = found.uplinks.entry(owner.name.clone()).or_default();
+                if !known.contains(&prefix) {
+                    known.push(prefix);
+                }
+            }
+        }
+        found
     }
 
     /// The prefix that an uplink has now, which others are translated to.
@@ -239,7 +265,10 @@ fn candidates(config: &Config, observed: &Observed, networks: &[LanNetwork]) -> 
             && network.prefix_len() <= NETWORK_LENGTH
             && !known.iter().any(|p| p.contains(*network))
     };
-    prefixes.extend(networks.iter().map(|n| &n.network).filter(is_new));
+    // Without `lan` in the file these are the networks of tunnels and whatever else there is, too.
+    if !config.lan.is_empty() {
+        prefixes.extend(networks.iter().map(|n| &n.network).filter(is_new));
+    }
     prefixes
 }
 
@@ -322,7 +351,7 @@ fn outermost(prefixes: BTreeSet<Ipv6Net>) -> Vec<Ipv6Net> {
     prefixes.iter().copied().filter(|p| !is_inner(p)).collect()
 }
 
-/// An uplink's prefixes, that of now first: one whose addresses are still to be used before one whose
+/// An uplink's prefixes, that of now first and the others by number. That of now is one whose addresses are still to be used before one whose
 /// are not, one that has just come before those that were there, and at a first look the one whose
 /// route is preferred, then the largest.
 fn in_order(
@@ -337,7 +366,7 @@ fn in_order(
         routes.map(|d| d.metric).min().unwrap_or(u32::MAX)
     };
     let earlier = before.all_of(uplink);
-    prefixes.sort_by_cached_key(|prefix| {
+    let rank = |prefix: &Ipv6Net| {
         let place = earlier.iter().position(|p| p == prefix);
         let place = place.map_or(0, |place| place + 1);
         let length = prefix.prefix_len();
@@ -348,7 +377,13 @@ fn in_order(
             length,
             *prefix,
         )
-    });
+    };
+    // Which one is that of now the rules tell the next run; of the others they tell no order.
+    prefixes.sort_unstable();
+    let first = prefixes.iter().enumerate().min_by_key(|(_, p)| rank(p));
+    if let Some((first, _)) = first {
+        prefixes[..=first].rotate_right(1);
+    }
     prefixes
 }
 

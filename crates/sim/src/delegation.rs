@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use uplinkd_core::Time;
 use uplinkd_model::{Config, Family, Nat, nft::NftTable};
 
@@ -104,15 +104,23 @@ fn judge_translation(
 ) -> Result<(), String> {
     let mut uplinks = table.uplinks.iter();
     let own = uplinks.find(|u| u.slot == slot).ok_or("it is not in nft")?;
-    let is_kept = own.kept == [prefix];
+    let is_kept = own.kept.contains(&prefix);
     if is_kept != matches!(nat, Nat::Auto | Nat::Prefix) {
         return Err(format!("{:?} is kept, with nat {nat:?}", own.kept));
+    }
+    if own.kept.len() > 1 {
+        // The only uplink with IPv6 also owns what came by an interface that is none.
+        return Ok(());
     }
     let mut networks: BTreeSet<Ipv6Net> =
         world.kernel.delegated().map(|d| lan_network(d.0)).collect();
     let own_network = lan_network(prefix);
     networks.remove(&own_network);
     networks.insert(crate::kernel::client_network());
+    if world.scenario.config.lan.is_empty() {
+        networks.extend(beside(world));
+    }
+    networks.retain(|n| !prefix.contains(n));
     if nat != Nat::Prefix {
         networks.clear();
     }
@@ -130,4 +138,18 @@ fn judge_translation(
         return Err(format!("{:?} are no parts of {prefix}", own.translations));
     }
     Ok(())
+}
+
+/// Networks of interfaces that are neither the LAN's nor any uplink's. Without `lan` in the file these
+/// are of the LAN too.
+fn beside(world: &World) -> Vec<Ipv6Net> {
+    let uplinks = &world.scenario.config.uplinks;
+    let links = world.kernel.links();
+    let links = links.filter(|l| !uplinks.iter().any(|u| u.interface == l.device.name));
+    let addresses = links.flat_map(|l| l.addresses_of(Family::V6));
+    let networks = addresses.filter_map(|a| match a.trunc() {
+        IpNet::V6(network) => Some(network),
+        IpNet::V4(_) => None,
+    });
+    networks.collect()
 }

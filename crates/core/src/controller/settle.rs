@@ -12,6 +12,7 @@ use crate::{
     desired::{Inputs, Line, desired},
     event::Action,
     families::{FAMILIES, PerFamily},
+    prefixes::Prefixes,
     probe::TargetKey,
     reconcile::{self, Backoff, RepairLimit},
     select::{Serving, distinct_tiers},
@@ -144,6 +145,7 @@ impl Controller {
         }
         if is_first {
             self.adopt_service(&observed);
+            self.prefixes = Prefixes::found(&self.config, &observed);
         }
         self.heed_expiry(&observed, now);
         self.observed = Some(observed);

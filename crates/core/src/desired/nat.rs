@@ -12,6 +12,7 @@ use uplinkd_model::{
 };
 
 use super::{Inputs, mirrors};
+use crate::facts::LinkState;
 
 pub(super) fn table(inputs: &Inputs<'_>) -> NftTable {
     let (config, policies) = (inputs.config, inputs.policies);
@@ -77,6 +78,13 @@ fn uplink(inputs: &Inputs<'_>, uplink: &Uplink) -> NftUplink {
 
 /// What leaves by an uplink as it is, and what is translated to its prefix.
 fn prefixes(inputs: &Inputs<'_>, uplink: &Uplink) -> (Vec<Ipv6Net>, Vec<Translation>) {
+    // Of a line that is absent there are no rules either, from which the next run could learn what this
+    // one knew.
+    let mut lines = inputs.lines.iter();
+    let is_absent = |l: &super::Line<'_>| *l.link == LinkState::Absent;
+    if lines.any(|l| l.uplink == uplink && l.family == Family::V6 && is_absent(l)) {
+        return Default::default();
+    }
     let all = inputs.prefixes;
     let kept = || all.all_of(&uplink.name).to_vec();
     match uplink.access(Family::V6).map(|access| access.nat) {

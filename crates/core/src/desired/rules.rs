@@ -10,6 +10,7 @@
 //! | last + 20 | `fwmark OUTLET lookup outlet` | what a policy led somewhere, also when the uplink it was pinned to has failed |
 //! | last + 30 | `from ADDRESS lookup service` | the router's own traffic of an address; behind the rules of VPN software, whose networks may talk to that address |
 //! | last + 30 | `iif LAN from PREFIX lookup service` | what has an address of an uplink's delegated prefix goes by it, while it is in service; behind the outlets, so that policies may lead it elsewhere |
+//! | last + 31 | the same for prefixes that the provider is about to take back | |
 //! | last + 40 | `iif LAN lookup default group` | everything else is shared out |
 
 use std::collections::BTreeSet;
@@ -99,8 +100,9 @@ fn by_prefix(inputs: &Inputs<'_>) -> BTreeSet<Rule> {
     let rules = present.flat_map(|line| {
         let table = reserve.table_service(line.uplink.slot);
         let prefixes = inputs.prefixes.all_of(&line.uplink.name).iter();
-        prefixes.flat_map(move |prefix| {
-            let priority = reserve.rule_priority_last + 30;
+        prefixes.enumerate().flat_map(move |(n, prefix)| {
+            // The prefix of now comes first, by which a later run knows it from those on their way out.
+            let priority = reserve.rule_priority_last + if n == 0 { 30 } else { 31 };
             let rule = Rule {
                 from: Some(IpNet::V6(*prefix)),
                 ..Rule::lookup(Family::V6, priority, table, reserve.proto)

@@ -142,6 +142,35 @@ fn what_was_known_holds_while_the_prefix_is_there() {
 }
 
 #[test]
+fn a_restart_knows_what_the_rules_of_the_run_before_say() {
+    let config = both_families(config());
+    let reserve = &config.reserve;
+    let mut observed = machine(&["2001:db8:100::1/64"]);
+    refused(&mut observed, "2001:db8:100::/56");
+    let rule = |proto, slot: u16, from: &str| uplinkd_model::Rule {
+        from: Some(from.parse().unwrap()),
+        ..uplinkd_model::Rule::lookup(
+            Family::V6,
+            reserve.rule_priority_last + 30,
+            reserve.table_service(uplinkd_model::Slot(slot)),
+            proto,
+        )
+    };
+    observed.rules = vec![
+        rule(reserve.proto, 1, "2001:db8:1::2/128"),
+        rule(uplinkd_model::Proto(4), 1, "2001:db8:100::/56"),
+    ];
+    let before = |observed: &Observed| Prefixes::found(&config, observed);
+    assert_eq!(before(&observed), Prefixes::default());
+    observed
+        .rules
+        .push(rule(reserve.proto, 2, "2001:db8:100::/56"));
+    let found = Prefixes::learn(&config, &observed, &before(&observed), |_| false);
+    assert_eq!(found.of(&name(2)), Some(net("2001:db8:100::/56")));
+    assert_eq!(found.unclaimed, []);
+}
+
+#[test]
 fn the_file_has_the_last_word() {
     let mut config = both_families(config());
     set(
@@ -181,6 +210,11 @@ fn while_a_provider_renumbers_the_new_prefix_counts_first() {
     assert_eq!(found.all_of(&name(1)), [net(new), net(old)]);
     let again = Prefixes::learn(&config, &observed, &found, |_| true);
     assert_eq!(again, found, "a second look changes nothing");
+    let smaller = "2001:db8:80::/56";
+    sourced(&mut observed, 1, smaller, 1024);
+    let three = Prefixes::learn(&config, &observed, &found, |_| true);
+    assert_eq!(three.all_of(&name(1)), [smaller, new, old].map(net));
+    observed.prefixes.sourced.pop();
     // Without a memory the preferred route counts, unless nobody is to use its addresses any more.
     assert_eq!(learn(&config, &observed).of(&name(1)), Some(net(old)));
     let address = "2001:db8:900::1".parse().unwrap();
@@ -216,4 +250,10 @@ fn without_lan_in_the_file_every_other_interface_is_of_the_lan() {
     let found = learn(&config, &observed);
     assert_eq!(owners(&found), [("fd00::/64".to_owned(), None)]);
     assert_eq!(found.networks[0].interface, "lan0");
+    // A tunnel's address is no sign that a provider has delegated anything.
+    config.uplinks[1].ipv6 = None;
+    let mut observed = machine(&["2001:db8:100::1/64"]);
+    assert_eq!(learn(&config, &observed).of(&name(1)), None);
+    refused(&mut observed, "2001:db8:100::/56");
+    assert!(learn(&config, &observed).of(&name(1)).is_some());
 }
