@@ -23,6 +23,7 @@ use nix::{
         time::TimeVal,
     },
 };
+use socket2::{SockFilter, SockRef};
 
 pub use message::{Message, flags, nest, put};
 pub use reply::{Attributes, Frame, Frames, KernelError, Reply, find};
@@ -116,6 +117,14 @@ impl Socket {
     /// When the kernel has no such group.
     pub fn join(&self, group: u32) -> io::Result<()> {
         self.inner.add_membership(group)
+    }
+
+    /// Lets only those datagrams in that a filter program passes (`SO_ATTACH_FILTER`).
+    ///
+    /// # Errors
+    /// When the kernel does not take the program.
+    pub fn sift(&self, program: &[SockFilter]) -> io::Result<()> {
+        SockRef::from(&self.inner).attach_filter(program)
     }
 
     /// Lets [`Self::receive`] return `WouldBlock` at once instead of waiting.

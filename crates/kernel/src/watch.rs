@@ -4,6 +4,8 @@
 //! takes nexthops away silently), and after [`Hint::Overrun`] anything may have happened.
 //! Subscribe first, then look, so that nothing falls in between.
 
+mod sieve;
+
 use std::{collections::VecDeque, io};
 
 use nix::libc;
@@ -81,8 +83,11 @@ impl Watch {
     /// # Errors
     /// When the kernel refuses a subscription, or outside a tokio runtime.
     pub fn open(reserve: &[Reserve], own_ports: OwnPorts) -> io::Result<Self> {
-        let subscribe = |protocol, groups: &[u32]| {
+        let subscribe = |protocol, groups: &[u32], sieve: &[_]| {
             let socket = Socket::open(protocol)?;
+            if !sieve.is_empty() {
+                socket.sift(sieve)?;
+            }
             groups.iter().try_for_each(|group| socket.join(*group))?;
             socket.set_non_blocking(true)?;
             #[expect(
@@ -93,8 +98,8 @@ impl Watch {
             AsyncFd::with_interest(socket, Interest::READABLE)
         };
         let watch = Self {
-            route: subscribe(Protocol::Route, &ROUTE_GROUPS)?,
-            nft: subscribe(Protocol::Netfilter, &[NFT_GROUP])?,
+            route: subscribe(Protocol::Route, &ROUTE_GROUPS, &sieve::program(reserve))?,
+            nft: subscribe(Protocol::Netfilter, &[NFT_GROUP], &[])?,
             interest: Filter {
                 reserve: reserve.to_vec(),
                 own_ports,
