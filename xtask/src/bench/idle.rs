@@ -30,7 +30,7 @@ use super::{
 /// Between readiness and the first look: what comes with the start is over by then.
 const SETTLE: Duration = Duration::from_secs(5);
 /// `USER_HZ`, in which the kernel counts processor time for everybody.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub(super) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -153,15 +153,16 @@ fn measure(candidates: &[Candidate], programs: &Programs, time: Duration) -> Res
 }
 
 /// What the kernel says about a process.
-struct Usage {
-    ticks: f64,
+pub(super) struct Usage {
+    /// User and system time, in [`TICKS_PER_SECOND`].
+    pub(super) ticks: f64,
     resident_kib: f64,
     wakeups: f64,
     threads: u64,
 }
 
 impl Usage {
-    fn of(daemon: &RouterDaemon) -> Result<Self> {
+    pub(super) fn of(daemon: &RouterDaemon) -> Result<Self> {
         let pid = daemon.process().pid();
         let read = |file: &str| {
             fs::read_to_string(format!("/proc/{pid}/{file}"))

@@ -7,6 +7,7 @@
 //! | `bench decision` | how long it takes from knowing of a failure to the kernel's acknowledgement |
 //! | `bench idle` | what the daemon costs while nothing happens |
 //! | `bench renumber` | how soon a line that gets another address is right, and what is left of the old |
+//! | `bench storm` | what the daemon costs, and traffic loses, while others change things by the thousand |
 //! | `bench policies` | what policies cost: for packets, and for whoever writes ten thousand |
 //!
 //! Times depend on the machine. Compare what one run printed, or ratios.
@@ -22,6 +23,7 @@ pub(crate) mod program;
 mod renumber;
 mod route_watch;
 mod statistics;
+mod storm;
 mod trial;
 
 use std::{env, process::Command, process::ExitCode};
@@ -40,6 +42,8 @@ pub(crate) enum Bench {
     Idle(idle::IdleArgs),
     /// Give a line another address and gateway under traffic.
     Renumber(renumber::RenumberArgs),
+    /// Change routes, addresses and carriers around the daemon by the thousand.
+    Storm(storm::StormArgs),
     /// What policies cost: per packet, and in checks, first applies and reloads.
     Policies(policies::PoliciesArgs),
 }
@@ -57,6 +61,7 @@ pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
         Bench::Decision(args) => decision::run(args),
         Bench::Idle(args) => idle::run(args),
         Bench::Renumber(args) => renumber::run(args),
+        Bench::Storm(args) => storm::run(args),
         Bench::Policies(args) => policies::run(args),
     }
 }
