@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use uplinkd_model::{Config, Family, Observed, kernel_state::is_first_name};
 
 use crate::families::PerFamily;
@@ -75,6 +76,39 @@ fn interfaces(config: &Config, family: Family) -> impl Iterator<Item = &String> 
     uplinks.map(|u| &u.interface).filter(|n| is_first_name(n))
 }
 
+/// The uplinks' interfaces that share a network with another one: a provider used twice.
+fn twins<'a>(config: &'a Config, observed: &Observed) -> Vec<&'a String> {
+    let networks = |interface: &String| -> Vec<_> {
+        let link = observed.link(interface).into_iter();
+        link.flat_map(|l| l.addresses_of(Family::V4)).collect()
+    };
+    let all: Vec<_> = interfaces(config, Family::V4)
+        .map(|i| (i, networks(i)))
+        .collect();
+    let shares = |one: &(&String, Vec<IpNet>)| {
+        let mut others = all.iter().filter(|(i, _)| *i != one.0);
+        others.any(|(_, networks)| {
+            let mut pairs = networks
+                .iter()
+                .flat_map(|a| one.1.iter().map(move |b| (a, b)));
+            pairs.any(|(a, b)| a.contains(&b.addr()) || b.contains(&a.addr()))
+        })
+    };
+    let twins = all.iter().filter(|one| shares(one));
+    twins.map(|(i, _)| *i).collect()
+}
+
+/// An interface that speaks for its own addresses only. The kernel answers for all addresses of the
+/// machine on every interface by default, and the far end of two lines in one network would learn
+/// that both addresses are at the same one.
+fn own_answers(interface: &String) -> [Wanted; 2] {
+    let path = |leaf| format!("net/ipv4/conf/{interface}/{leaf}");
+    [
+        one(path("arp_ignore"), &["1", "2", "3", "8"]),
+        one(path("arp_announce"), &["2"]),
+    ]
+}
+
 fn rp_filter(interface: &str) -> String {
     format!("net/ipv4/conf/{interface}/rp_filter")
 }
@@ -86,6 +120,8 @@ pub fn sysctl_paths(config: &Config) -> Vec<String> {
         PerFamily::from_fn(|family| config.uplinks.iter().any(|u| u.access(family).is_some()));
     let mut paths: Vec<_> = wanted(config, &has).into_iter().map(|w| w.path).collect();
     paths.push(rp_filter("all"));
+    let answers = interfaces(config, Family::V4).flat_map(|i| own_answers(i));
+    paths.extend(answers.map(|w| w.path));
     paths
 }
 
@@ -100,8 +136,10 @@ pub(super) fn sysctls(
         .sysctls
         .get(&rp_filter("all"))
         .is_some_and(|v| v == "1");
+    let twins = twins(config, observed).into_iter().flat_map(own_answers);
     wanted(config, has)
         .into_iter()
+        .chain(twins)
         .filter_map(|wanted| {
             let present = observed.sysctls.get(&wanted.path)?;
             // The kernel takes the larger of `all` and the interface's own, so that an interface's 0
@@ -168,6 +206,30 @@ mod tests {
         assert_eq!(desired(&[(path, "0")])[path], "0");
         assert_eq!(desired(&[(path, "2")])[path], "2");
         assert!(desired_with(false, &[(path, "1"), (FORWARDING_V6, "0")]).is_empty());
+    }
+
+    #[test]
+    fn two_lines_in_one_network_speak_for_their_own_addresses_only() {
+        let config = crate::fixtures::config();
+        let mut observed = crate::fixtures::machine();
+        let sysctls = sysctl_paths(&config)
+            .into_iter()
+            .map(|p| (p, "0".to_owned()));
+        observed.sysctls = sysctls.collect();
+        let wanted = |observed: &Observed| {
+            let has = PerFamily {
+                v4: true,
+                v6: false,
+            };
+            let all = sysctls_of(&config, &has, observed);
+            ["wan1/arp_ignore", "wan2/arp_ignore", "wan2/arp_announce"]
+                .map(|leaf| all.get(&format!("net/ipv4/conf/{leaf}")).cloned())
+        };
+        assert_eq!(wanted(&observed), [None, None, None]);
+        let same = "100.64.1.3/24".parse().unwrap();
+        observed.links.get_mut(&2).unwrap().addresses = vec![same];
+        let twins = ["1", "1", "2"].map(|v| Some(v.to_owned()));
+        assert_eq!(wanted(&observed), twins);
     }
 
     #[test]
