@@ -74,6 +74,11 @@ impl Candidate {
         Duration::from_secs(seconds)
     }
 
+    /// Whether it is tried with this family: the others are set up for IPv4 alone.
+    pub(super) fn speaks(self, family: Family) -> bool {
+        family == Family::V4 || matches!(self, Self::Uplinkd | Self::UplinkdSlow)
+    }
+
     /// Whether it needs the program of that name.
     pub(super) fn is_polywan(self) -> bool {
         matches!(self, Self::Polywan | Self::PolywanFast)
@@ -87,8 +92,12 @@ impl Candidate {
     /// Everything that it is told, for the record.
     pub(super) fn settings(self) -> String {
         match self {
-            Self::Uplinkd => format!("{UPLINKD}interval = \"100ms\"\ntimeout = \"100ms\"\n"),
-            Self::UplinkdSlow => format!("{UPLINKD}interval = \"1s\"\ntimeout = \"1s\"\n"),
+            Self::Uplinkd => {
+                format!("{UPLINKD}{TARGETS}interval = \"100ms\"\ntimeout = \"100ms\"\n")
+            }
+            Self::UplinkdSlow => {
+                format!("{UPLINKD}{TARGETS_V4}interval = \"1s\"\ntimeout = \"1s\"\n")
+            }
             Self::Script => script(),
             Self::Polywan => polywan(""),
             Self::PolywanFast => polywan(POLYWAN_FAST),
@@ -125,7 +134,7 @@ impl Candidate {
     }
 }
 
-/// Without the times of its probes.
+/// Without the targets and the times of its probes.
 const UPLINKD: &str = r#"lan = ["lan0"]
 
 [uplink.isp1]
@@ -137,9 +146,15 @@ interface = "wan2"
 weight = 2
 
 [probe]
-targets = ["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8"]
 fall = 3
 rise = 3
+"#;
+/// The gateway and two hosts beyond it, in each family.
+const TARGETS: &str = r#"targets = ["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8",
+  "icmp:2606:4700:4700::1111", "icmp:2001:4860:4860::8888"]
+"#;
+/// The hosts in IPv4 alone.
+const TARGETS_V4: &str = r#"targets = ["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8"]
 "#;
 
 /// The recipe of the Linux Advanced Routing and Traffic Control HOWTO, with what is usually added:

@@ -1,8 +1,10 @@
 //! `cargo xtask bench failover`: break a line under traffic, with uplinkd and with others.
 //!
 //! Every trial has a laboratory of its own ([`super::trial`]). Candidates take turns, so that what
-//! the machine does meanwhile falls on all of them.
+//! the machine does meanwhile falls on all of them. uplinkd takes a turn with each family; the others
+//! are set up for IPv4 alone.
 
+mod even;
 mod table;
 
 use std::{process::Command, process::ExitCode, time::Instant};
@@ -12,9 +14,11 @@ use clap::Args;
 use nix::unistd::geteuid;
 use serde::Serialize;
 use uplinkd_lab::{Fault, enter_private};
+use uplinkd_model::Family;
 
 use super::{
     candidate::Candidate,
+    families::{self, Comparison, FamilyArgs},
     machine::Machine,
     print,
     program::{self, Programs},
@@ -46,6 +50,8 @@ pub(crate) struct FailoverArgs {
         default_value = "uplinkd,script,polywan,polywan-fast"
     )]
     peers: Vec<Candidate>,
+    #[command(flatten)]
+    families: FamilyArgs,
     /// Smoke test: one repetition of each fault with uplinkd, without the others.
     #[arg(long)]
     quick: bool,
@@ -60,6 +66,8 @@ struct Report<'a> {
     connections_per_second: u32,
     settings: Vec<(Candidate, String)>,
     outcomes: &'a [Outcome],
+    /// IPv6 against IPv4.
+    comparisons: &'a [Comparison],
 }
 
 /// Measures, prints the table and writes the figures.
@@ -92,11 +100,14 @@ pub(super) fn run(args: &FailoverArgs) -> Result<ExitCode> {
     // From here on there may be no way to the real internet, and threads may be started.
     enter_private()?;
 
+    let families = args.families.families();
+    let turns = turns(&candidates, &families);
     let trials: Vec<_> = (0..repetitions)
         .flat_map(|repetition| args.faults.iter().map(move |f| (repetition, *f)))
         .flat_map(|(repetition, fault)| {
-            candidates.iter().map(move |candidate| Trial {
+            turns.iter().map(move |(candidate, family)| Trial {
                 candidate: *candidate,
+                family: *family,
                 fault,
                 repetition,
                 repetitions,
@@ -105,15 +116,29 @@ pub(super) fn run(args: &FailoverArgs) -> Result<ExitCode> {
         .collect();
     let outcomes = run_trials(&trials, &programs)?;
     print::line(&table::head(&machine, repetitions));
-    print::line(&table::table(&args.faults, &candidates, &outcomes));
+    print::line(&table::table(&args.faults, &turns, &outcomes));
+    let comparisons = even::comparisons(&args.faults, &outcomes);
+    if !comparisons.is_empty() {
+        print::line(&families::table(&comparisons));
+    }
     let report = Report {
         machine: &machine,
         connections_per_second: RATE,
         settings: candidates.iter().map(|c| (*c, c.settings())).collect(),
         outcomes: &outcomes,
+        comparisons: &comparisons,
     };
     print::json(&target, "failover.json", &report)?;
-    Ok(verdict(args, &outcomes))
+    Ok(verdict(args, &families, &outcomes, &comparisons))
+}
+
+/// Who takes part with which family, in order.
+fn turns(candidates: &[Candidate], families: &[Family]) -> Vec<(Candidate, Family)> {
+    let of = |candidate: Candidate| {
+        let spoken = families.iter().filter(move |f| candidate.speaks(**f));
+        spoken.map(move |family| (candidate, *family))
+    };
+    candidates.iter().copied().flat_map(of).collect()
 }
 
 /// A comparison with fewer is better than none, but says so.
@@ -162,17 +187,34 @@ fn run_trials(trials: &[Trial], programs: &Programs) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-fn verdict(args: &FailoverArgs, outcomes: &[Outcome]) -> ExitCode {
-    let Some(limit) = args.limit else {
-        return ExitCode::SUCCESS;
-    };
-    let is_over = args.faults.iter().any(|fault| {
-        let outage = table::outage(*fault, Candidate::Uplinkd, outcomes);
-        outage.is_none_or(|o| o.median > limit)
-    });
-    if is_over {
-        print::talk(&format!("uplinkd's median outage is above {limit} ms"));
-        return ExitCode::FAILURE;
+fn verdict(
+    args: &FailoverArgs,
+    families: &[Family],
+    outcomes: &[Outcome],
+    comparisons: &[Comparison],
+) -> ExitCode {
+    let mut is_good = true;
+    if let Some(limit) = args.limit {
+        let mut all = args
+            .faults
+            .iter()
+            .flat_map(|fault| families.iter().map(move |f| (*fault, *f)));
+        let is_over = all.any(|(fault, family)| {
+            let outage = table::outage(fault, (Candidate::Uplinkd, family), outcomes);
+            outage.is_none_or(|o| o.median > limit)
+        });
+        if is_over {
+            print::talk(&format!("uplinkd's median outage is above {limit} ms"));
+            is_good = false;
+        }
     }
-    ExitCode::SUCCESS
+    if args.families.is_failed_by(comparisons) {
+        print::talk("IPv6 is worse than IPv4 by more than it may");
+        is_good = false;
+    }
+    if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

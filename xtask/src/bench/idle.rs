@@ -18,6 +18,7 @@ use uplinkd_lab::{
     Lab, LabSpec, RouterDaemon, enter_private,
     traffic::{PORT, Servers},
 };
+use uplinkd_model::Family;
 
 use super::{
     candidate::Candidate,
@@ -122,7 +123,7 @@ fn measure(candidates: &[Candidate], programs: &Programs, time: Duration) -> Res
     for (candidate, lab) in candidates.iter().zip(&labs) {
         let _servers = Servers::start(lab.internet(), PORT)?;
         let daemon = candidate.start(lab, programs)?;
-        wait_until_shared(lab, &daemon)?;
+        wait_until_shared(lab, &daemon, Family::V4)?;
         running.push((*candidate, daemon));
     }
     print::talk(&format!("looking for {} s", time.as_secs()));

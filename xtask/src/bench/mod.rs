@@ -15,6 +15,7 @@
 mod candidate;
 mod decision;
 mod failover;
+mod families;
 mod idle;
 mod machine;
 mod policies;

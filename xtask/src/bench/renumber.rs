@@ -166,7 +166,7 @@ fn trial(way: Way, programs: &Programs) -> Result<Outcome> {
     router.add_routes("wan1", &[before.route()])?;
     let _servers = Servers::start(lab.internet(), PORT)?;
     let daemon = Candidate::Uplinkd.start(&lab, programs)?;
-    wait_until_shared(&lab, &daemon)?;
+    wait_until_shared(&lab, &daemon, Family::V4)?;
     let at_most = Duration::from_secs(60);
     let load = Load::new(Transport::Udp, RATE, at_most, lab.servers(Family::V4));
     let load = load.start(lab.client())?;

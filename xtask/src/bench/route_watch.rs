@@ -68,12 +68,12 @@ impl Changes {
 }
 
 impl RouteWatch {
-    /// Starts to watch the line to a provider.
-    pub(super) fn start(lab: &Lab, isp: Isp) -> Result<Self> {
+    /// Starts to watch the line to a provider, for connections of one family.
+    pub(super) fn start(lab: &Lab, isp: Isp, family: Family) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(AtomicBool::new(false));
         let (stopped, see) = (Arc::clone(&stop), Arc::clone(&seen));
-        let queries = queries();
+        let queries = queries(family);
         let device = isp.interface();
         let thread = lab.router().start(move || {
             let kernel = Kernel::open().context("cannot ask the kernel for routes")?;
@@ -110,15 +110,15 @@ impl Drop for RouteWatch {
     }
 }
 
-fn queries() -> Vec<RouteQuery> {
+fn queries(family: Family) -> Vec<RouteQuery> {
     (0..CONNECTIONS)
         .map(|n| RouteQuery {
-            source: Some(addresses::client(Family::V4, 0).addr()),
+            source: Some(addresses::client(family, 0).addr()),
             protocol: Some(17),
             source_port: u16::try_from(40_000 + n).ok(),
             dest_port: Some(uplinkd_lab::traffic::PORT),
             iif: Some("lan0".to_owned()),
-            ..RouteQuery::to(addresses::server(Family::V4, n))
+            ..RouteQuery::to(addresses::server(family, n))
         })
         .collect()
 }

@@ -36,6 +36,8 @@ const RETURN_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
     pub(super) candidate: Candidate,
+    /// Of all traffic.
+    pub(super) family: Family,
     pub(super) fault: Fault,
     /// From 0.
     pub(super) repetition: usize,
@@ -59,6 +61,7 @@ pub(super) enum TcpEnd {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Outcome {
     pub(super) candidate: Candidate,
+    pub(super) family: Family,
     pub(super) fault: String,
     pub(super) repetition: usize,
     /// How long the fault was watched.
@@ -94,9 +97,13 @@ impl Trial {
     pub(super) fn run(&self, programs: &Programs) -> Result<Outcome> {
         let what = || {
             let Self {
-                candidate, fault, ..
+                candidate,
+                family,
+                fault,
+                ..
             } = self;
-            format!("{candidate}, {fault}, repetition {}", self.repetition + 1)
+            let number = self.repetition + 1;
+            format!("{candidate}, {family}, {fault}, repetition {number}")
         };
         self.try_run(programs).with_context(what)
     }
@@ -108,14 +115,14 @@ impl Trial {
         // as it does with each retransmission; over a veth the router would choose another line by
         // it. Kernels before 5.17 lack the switch, and do it to nobody's unfair advantage.
         let _ = lab.client().set_sysctls(&[("net.core.txrehash", "0")]);
-        let destinations = lab.servers(Family::V4);
+        let destinations = lab.servers(self.family);
         let _servers = Servers::start(lab.internet(), traffic::PORT)?;
         let started = Instant::now();
         let router = self.candidate.start(&lab, programs)?;
-        wait_until_shared(&lab, &router)?;
-        let routes = RouteWatch::start(&lab, isp)?;
+        wait_until_shared(&lab, &router, self.family)?;
+        let routes = RouteWatch::start(&lab, isp, self.family)?;
         let traffic = Traffic::start(&lab, isp, &destinations)?;
-        thread::sleep(self.wait_for_phase(started));
+        thread::sleep(self.wait_for_phase(started, WARM_UP));
 
         let window = self.candidate.window(self.fault);
         let before = Instant::now();
@@ -127,6 +134,7 @@ impl Trial {
         let end = before + window;
         thread::sleep(end.saturating_duration_since(Instant::now()));
         let record = traffic.stop()?;
+        thread::sleep(self.wait_for_phase(started, Duration::ZERO));
         let healed = broken.heal()?;
         let return_is_awaited = self.candidate.returns_soon() || self.repetition == 0;
         if return_is_awaited {
@@ -138,6 +146,7 @@ impl Trial {
         let earlier = within(&record.connections, before - WARM_UP, before);
         Ok(Outcome {
             candidate: self.candidate,
+            family: self.family,
             fault: self.fault.to_string(),
             repetition: self.repetition,
             window_ms: ms(window),
@@ -155,18 +164,18 @@ impl Trial {
         })
     }
 
-    /// How long to wait for the fault: the warm-up, and then until the candidate's checks, which
-    /// began with it, have come to the phase of this repetition. The phases of all repetitions are
-    /// spread evenly over the time between two checks.
-    fn wait_for_phase(&self, started: Instant) -> Duration {
+    /// How long to wait for the fault, and for its end: at least so long, and then until the
+    /// candidate's checks, which began with it, have come to the phase of this repetition. The phases
+    /// of all repetitions are spread evenly over the time between two checks.
+    fn wait_for_phase(&self, started: Instant, at_least: Duration) -> Duration {
         let part = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (number, count) = (part(self.repetition), part(self.repetitions).max(1));
         let period = self.candidate.period();
         let phase = period * (2 * number + 1) / (2 * count);
-        let earliest = started.elapsed() + WARM_UP;
+        let earliest = started.elapsed() + at_least;
         let into_period = earliest.as_nanos() % period.as_nanos();
         let into_period = Duration::from_nanos(u64::try_from(into_period).unwrap_or(0));
-        WARM_UP
+        at_least
             + if phase >= into_period {
                 phase - into_period
             } else {
@@ -230,12 +239,12 @@ fn pinned_flow(lab: &Lab, isp: Isp, transport: Transport, to: &[IpAddr]) -> Resu
     bail!("none of {FLOW_TRIES_MAX} flows went over the line to {isp}");
 }
 
-/// Waits until a candidate shares traffic out. Servers have to run in the internet.
+/// Waits until a candidate shares traffic of a family out. Servers have to run in the internet.
 ///
 /// # Errors
 /// When it never does, with what the candidate said.
-pub(super) fn wait_until_shared(lab: &Lab, router: &RouterDaemon) -> Result<()> {
-    let destinations = lab.servers(Family::V4);
+pub(super) fn wait_until_shared(lab: &Lab, router: &RouterDaemon, family: Family) -> Result<()> {
+    let destinations = lab.servers(family);
     router.wait_until("traffic goes over both lines", READY_MAX, || {
         thread::sleep(Duration::from_millis(100));
         is_shared(lab, &destinations)

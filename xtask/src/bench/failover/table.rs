@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use uplinkd_lab::Fault;
+use uplinkd_model::Family;
 
 use super::super::{
     candidate::Candidate,
@@ -31,7 +32,7 @@ pub(super) fn progress(outcome: &Outcome) -> String {
     format!(
         "{:<9} {:<12} lost {} of {}; ms: outage {}, kernel {}, UDP flow {}, TCP flow {tcp}{noise}",
         outcome.fault,
-        outcome.candidate,
+        name((outcome.candidate, outcome.family)),
         outcome.lost,
         outcome.attempts,
         known(outcome.outage_ms),
@@ -40,13 +41,25 @@ pub(super) fn progress(outcome: &Outcome) -> String {
     )
 }
 
+/// A candidate with a family.
+type Turn = (Candidate, Family);
+
+/// Only of uplinkd there are two families; whoever has one line in the table is tried with IPv4.
+fn name((candidate, family): Turn) -> String {
+    if candidate.speaks(Family::V6) {
+        format!("{candidate} {family}")
+    } else {
+        candidate.to_string()
+    }
+}
+
 /// The spread of the outages that a fault caused with a candidate.
-pub(super) fn outage(fault: Fault, candidate: Candidate, all: &[Outcome]) -> Option<Spread> {
-    spread(&of(fault, candidate, all), |o| o.outage_ms)
+pub(super) fn outage(fault: Fault, turn: Turn, all: &[Outcome]) -> Option<Spread> {
+    spread(&of(fault, turn, all), |o| o.outage_ms)
 }
 
 /// The whole table with its notes.
-pub(super) fn table(faults: &[Fault], candidates: &[Candidate], all: &[Outcome]) -> String {
+pub(super) fn table(faults: &[Fault], turns: &[Turn], all: &[Outcome]) -> String {
     let mut text = format!(
         "{:<22} {:>12}  {:^23}  {:>6}  {:>7}  {}\n{:<9} {:<12} {:>12}  {:>7} {:>7} {:>7}  {:>6}  {:>7}  {}\n",
         "",
@@ -68,15 +81,15 @@ pub(super) fn table(faults: &[Fault], candidates: &[Candidate], all: &[Outcome])
     for fault in faults {
         text.push_str(&"─".repeat(98));
         text.push('\n');
-        for candidate in candidates {
-            let outcomes = of(*fault, *candidate, all);
+        for turn in turns {
+            let outcomes = of(*fault, *turn, all);
             if !outcomes.is_empty() {
-                let _ = writeln!(text, "{}", row(*fault, *candidate, &outcomes));
+                let _ = writeln!(text, "{}", row(*fault, *turn, &outcomes));
             }
         }
     }
     text.push_str(&"─".repeat(98));
-    text + "\n" + NOTES + &ratios(faults, candidates, all) + &unsteady(faults, candidates, all)
+    text + "\n" + NOTES + &ratios(faults, turns, all) + &unsteady(faults, turns, all)
 }
 
 const NOTES: &str = "\
@@ -88,7 +101,7 @@ TCP flow   reset: so long after the fault its client knew; kept: went on; stuck:
 never      not within the window: 6 s for uplinkd, 20 s for polywan, 8 s for others; flap, loss 16 s
 ";
 
-fn row(fault: Fault, candidate: Candidate, outcomes: &[&Outcome]) -> String {
+fn row(fault: Fault, turn: Turn, outcomes: &[&Outcome]) -> String {
     let count = |f: fn(&Outcome) -> usize| {
         let middle = middle(outcomes, |o| percent(f(o), 100));
         format!("{:.0}", middle.unwrap_or(0.0))
@@ -97,8 +110,9 @@ fn row(fault: Fault, candidate: Candidate, outcomes: &[&Outcome]) -> String {
     let outage = spread(outcomes, |o| o.outage_ms);
     let median = |f: fn(&Outcome) -> Option<f64>| number(spread(outcomes, f).map(|s| s.median));
     format!(
-        "{:<9} {candidate:<12} {lost:>12}  {:>7} {:>7} {:>7}  {:>6}  {:>7}  {}",
+        "{:<9} {:<12} {lost:>12}  {:>7} {:>7} {:>7}  {:>6}  {:>7}  {}",
         fault.to_string(),
+        name(turn),
         number(outage.map(|o| o.min)),
         number(outage.map(|o| o.median)),
         number(outage.map(|o| o.max)),
@@ -131,20 +145,21 @@ fn tcp_text(outcomes: &[&Outcome]) -> String {
 }
 
 /// How many times uplinkd's outage the others' are.
-fn ratios(faults: &[Fault], candidates: &[Candidate], all: &[Outcome]) -> String {
+fn ratios(faults: &[Fault], turns: &[Turn], all: &[Outcome]) -> String {
     let mut text = String::new();
     for fault in faults {
-        let Some(ours) = outage(*fault, Candidate::Uplinkd, all).map(|o| o.median) else {
+        let Some(ours) = outage(*fault, (Candidate::Uplinkd, Family::V4), all).map(|o| o.median)
+        else {
             continue;
         };
         if ours <= 0.0 || !ours.is_finite() || is_unsteady(*fault) {
             continue; // Nothing to compare with, or not by this.
         }
-        let others: Vec<_> = candidates
+        let others: Vec<_> = turns
             .iter()
-            .filter(|c| **c != Candidate::Uplinkd)
-            .filter_map(|c| {
-                let theirs = outage(*fault, *c, all)?.median;
+            .filter(|(c, _)| *c != Candidate::Uplinkd)
+            .filter_map(|turn| {
+                let (c, theirs) = (turn.0, outage(*fault, *turn, all)?.median);
                 Some(if theirs.is_finite() {
                     format!("{c} {:.1} ×", theirs / ours)
                 } else {
@@ -165,16 +180,16 @@ fn ratios(faults: &[Fault], candidates: &[Candidate], all: &[Outcome]) -> String
 
 /// What matters where a line is neither good nor dead: how much is lost, and how often who serves
 /// changes.
-fn unsteady(faults: &[Fault], candidates: &[Candidate], all: &[Outcome]) -> String {
+fn unsteady(faults: &[Fault], turns: &[Turn], all: &[Outcome]) -> String {
     let mut text = String::new();
     for fault in faults.iter().filter(|f| is_unsteady(**f)) {
-        let each: Vec<_> = candidates
+        let each: Vec<_> = turns
             .iter()
-            .filter_map(|c| {
-                let outcomes = of(*fault, *c, all);
+            .filter_map(|turn| {
+                let outcomes = of(*fault, *turn, all);
                 let lost = middle(&outcomes, |o| percent(o.lost, o.attempts.max(1)))?;
                 let switches = middle(&outcomes, |o| percent(o.switches, 100))?;
-                Some(format!("{c} {lost:.0} %, {switches:.0}"))
+                Some(format!("{} {lost:.0} %, {switches:.0}", name(*turn)))
             })
             .collect();
         let _ = writeln!(
@@ -187,7 +202,7 @@ fn unsteady(faults: &[Fault], candidates: &[Candidate], all: &[Outcome]) -> Stri
 }
 
 /// Whether a line with this fault is neither good nor dead.
-fn is_unsteady(fault: Fault) -> bool {
+pub(super) fn is_unsteady(fault: Fault) -> bool {
     matches!(fault, Fault::Loss(_) | Fault::Flap(_))
 }
 
@@ -196,13 +211,13 @@ fn middle(outcomes: &[&Outcome], f: impl Fn(&Outcome) -> f64) -> Option<f64> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few thousand connections")]
-fn percent(part: usize, whole: usize) -> f64 {
+pub(super) fn percent(part: usize, whole: usize) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
-fn of(fault: Fault, candidate: Candidate, all: &[Outcome]) -> Vec<&Outcome> {
+fn of(fault: Fault, (candidate, family): Turn, all: &[Outcome]) -> Vec<&Outcome> {
     let fault = fault.to_string();
-    let is_it = |o: &&Outcome| o.fault == fault && o.candidate == candidate;
+    let is_it = |o: &&Outcome| o.fault == fault && o.candidate == candidate && o.family == family;
     all.iter().filter(is_it).collect()
 }
 
@@ -227,12 +242,18 @@ fn number(value: Option<f64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn outcome(candidate: Candidate, outage_ms: Option<f64>, tcp: TcpEnd) -> Outcome {
+    /// A trial with a silent line over IPv4.
+    pub(in super::super) fn outcome(
+        candidate: Candidate,
+        outage_ms: Option<f64>,
+        tcp: TcpEnd,
+    ) -> Outcome {
         Outcome {
             candidate,
+            family: Family::V4,
             fault: "silent".to_owned(),
             repetition: 0,
             window_ms: 6000.0,
@@ -263,7 +284,7 @@ mod tests {
         ];
         let text = table(
             &[Fault::Silent],
-            &[Candidate::Uplinkd, Candidate::PolywanFast],
+            &[Candidate::Uplinkd, Candidate::PolywanFast].map(|c| (c, Family::V4)),
             &all,
         );
         for line in text.lines() {
