@@ -1,6 +1,6 @@
 //! `cargo xtask bench decision`: from a fact that fails an uplink, handed to the core, until the
 //! kernel has acknowledged the plan that takes the uplink out of service and its connections out of
-//! connection tracking.
+//! connection tracking. For uplinks of each family alone.
 //!
 //! The core and the kernel's part run here without the daemon around them, in a laboratory's router.
 //! The line is not really broken, so the kernel does the whole work of the plan itself. Time is given
@@ -13,14 +13,15 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use uplinkd_lab::{Isp, Lab, LabSpec, enter_private};
+use uplinkd_lab::{Isp, Lab, LabSpec, addresses::well_known, enter_private};
 use uplinkd_model::{
-    Access, Config, Gateway, Group, Member, Nat, Outlet, OutletKind, ProbeSpec, Reserve, Slot,
-    Target, Uplink, UplinkName,
+    Access, Config, Family, Gateway, Group, Member, Nat, Outlet, OutletKind, ProbeSpec, Reserve,
+    Slot, Target, Uplink, UplinkName,
     policy::{End, Failback, Outflow, OutletTier},
 };
 
 use super::{
+    families::{self, Comparison, FamilyArgs},
     machine::Machine,
     print, program,
     statistics::{Spread, quantile, sorted},
@@ -41,12 +42,15 @@ pub(crate) struct DecisionArgs {
     /// Count it as a failure when a 99th percentile is longer than so many milliseconds.
     #[arg(long, default_value_t = 2.0, value_name = "MS")]
     limit: f64,
+    #[command(flatten)]
+    families: FamilyArgs,
 }
 
 #[derive(Debug, Serialize)]
 struct Case {
     groups: usize,
     cause: Cause,
+    family: Family,
     repetitions: usize,
     steps: usize,
     milliseconds: Spread,
@@ -62,6 +66,8 @@ struct Report {
     machine: Machine,
     limit_ms: f64,
     cases: Vec<Case>,
+    /// IPv6 against IPv4.
+    comparisons: Vec<Comparison>,
 }
 
 /// Measures, prints the table and writes the figures.
@@ -76,28 +82,38 @@ pub(super) fn run(args: &DecisionArgs) -> Result<ExitCode> {
     let mut cases = Vec::new();
     for groups in GROUPS {
         for cause in [Cause::Link, Cause::Probes] {
-            print::talk(&format!("{groups} groups, {cause}"));
-            cases.push(measure(groups, cause, repetitions)?);
+            for family in args.families.families() {
+                print::talk(&format!("{groups} groups, {cause}, {family}"));
+                cases.push(measure(groups, cause, family, repetitions)?);
+            }
         }
     }
     let report = Report {
         machine,
         limit_ms: args.limit,
+        comparisons: comparisons(&cases),
         cases,
     };
     print::line(&table(&report));
+    if !report.comparisons.is_empty() {
+        print::line(&families::table(&report.comparisons));
+    }
     print::json(&target, "decision.json", &report)?;
     if report.cases.iter().any(|c| c.p99 > args.limit) {
         print::talk(&format!("a 99th percentile is above {} ms", args.limit));
         return Ok(ExitCode::FAILURE);
     }
+    if args.families.is_failed_by(&report.comparisons) {
+        print::talk("IPv6 is worse than IPv4 by more than it may");
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(groups: usize, cause: Cause, repetitions: usize) -> Result<Case> {
+fn measure(groups: usize, cause: Cause, family: Family, repetitions: usize) -> Result<Case> {
     let lab = Lab::build(LabSpec::default())?;
     let places = tempfile::tempdir()?;
-    let config = config(&lab, groups, cause)?;
+    let config = config(&lab, groups, cause, family)?;
     let times = lab.router().run(|| {
         let mut driver = Driver::start(config, places.path())?;
         (0..repetitions)
@@ -114,6 +130,7 @@ fn measure(groups: usize, cause: Cause, repetitions: usize) -> Result<Case> {
     Ok(Case {
         groups,
         cause,
+        family,
         repetitions,
         steps: times.iter().map(|t| t.steps).max().unwrap_or(0),
         milliseconds: Spread::of(all.iter().copied()).unwrap_or(nothing),
@@ -123,33 +140,58 @@ fn measure(groups: usize, cause: Cause, repetitions: usize) -> Result<Case> {
     })
 }
 
+/// The medians, and the 99th percentiles of the time at work: those of the whole time are the waits
+/// for a processor.
+fn comparisons(cases: &[Case]) -> Vec<Comparison> {
+    let pairs = cases.iter().filter_map(|v4| {
+        let is_other =
+            |c: &&Case| (c.groups, c.cause) == (v4.groups, v4.cause) && c.family == Family::V6;
+        let v6 = cases
+            .iter()
+            .find(is_other)
+            .filter(|_| v4.family == Family::V4)?;
+        let compare = |what: &str, of: fn(&Case) -> f64| Comparison {
+            what: format!("{} groups, {}: {what}, ms", v4.groups, v4.cause),
+            ipv4: of(v4),
+            ipv6: of(v6),
+            resolution: 0.0,
+        };
+        Some([
+            compare("p50", |c| c.milliseconds.median),
+            compare("p99 at work", |c| c.p99_at_work),
+        ])
+    });
+    pairs.flatten().collect()
+}
+
 /// Two uplinks in `groups` groups of one tier each, no two alike.
-fn config(lab: &Lab, groups: usize, cause: Cause) -> Result<Config> {
+fn config(lab: &Lab, groups: usize, cause: Cause, family: Family) -> Result<Config> {
     let targets = match cause {
         // The link alone decides.
         Cause::Link => Vec::new(),
-        Cause::Probes => vec![Target::Icmp([1, 1, 1, 1].into())],
+        Cause::Probes => vec![Target::Icmp(well_known(family)[0])],
     };
     let uplink = |isp: Isp| -> Result<Uplink> {
+        let access = Access {
+            expected: true,
+            gateway: Gateway::Auto,
+            nat: Nat::Masquerade,
+            prefix: Default::default(),
+            probe: ProbeSpec {
+                targets: targets.clone(),
+                quorum: 1,
+                interval: Duration::from_millis(100),
+                timeout: Duration::from_millis(100),
+                fall: 3,
+                rise: 1,
+            },
+        };
         Ok(Uplink {
             name: UplinkName::new(&isp.to_string())?,
             slot: Slot(isp.number().into()),
             interface: isp.interface(),
-            ipv4: Some(Access {
-                expected: true,
-                gateway: Gateway::Auto,
-                nat: Nat::Masquerade,
-                prefix: Default::default(),
-                probe: ProbeSpec {
-                    targets: targets.clone(),
-                    quorum: 1,
-                    interval: Duration::from_millis(100),
-                    timeout: Duration::from_millis(100),
-                    fall: 3,
-                    rise: 1,
-                },
-            }),
-            ipv6: None,
+            ipv4: (family == Family::V4).then(|| access.clone()),
+            ipv6: (family == Family::V6).then_some(access),
         })
     };
     let uplinks = lab.isps().map(uplink).collect::<Result<Vec<_>>>()?;
@@ -220,10 +262,11 @@ fn distinct_weights() -> impl Iterator<Item = [u16; 2]> {
 
 fn table(report: &Report) -> String {
     let mut text = format!(
-        "{}\n\n{:>6}  {:<14} {:>5} {:>6}  {:>8} {:>8} {:>8} {:>8}  {:>8}  {:>8}\n",
+        "{}\n\n{:>6}  {:<12} {:<6} {:>5} {:>6}  {:>8} {:>8} {:>8} {:>8}  {:>8}  {:>8}\n",
         report.machine.line(),
         "groups",
         "cause",
+        "family",
         "steps",
         "times",
         "min ms",
@@ -235,9 +278,10 @@ fn table(report: &Report) -> String {
     );
     for case in &report.cases {
         text += &format!(
-            "{:>6}  {:<14} {:>5} {:>6}  {:>8.3} {:>8.3} {:>8.3} {:>8.3}  {:>8.3}  {:>8.3}\n",
+            "{:>6}  {:<12} {:<6} {:>5} {:>6}  {:>8.3} {:>8.3} {:>8.3} {:>8.3}  {:>8.3}  {:>8.3}\n",
             case.groups,
             case.cause.to_string(),
+            case.family.to_string(),
             case.steps,
             case.repetitions,
             case.milliseconds.min,
