@@ -34,6 +34,7 @@ use crate::{
     families::PerFamily,
     policies::{Policies, has_schedule},
     prefixes::Prefixes,
+    prepared::Prepared,
     probe::{Due, Schedule, TargetKey},
     select::{Service, Serving},
 };
@@ -147,7 +148,11 @@ impl Controller {
                 }
             }
             Event::Outcomes(outcomes) => self.take_outcomes(outcomes, now),
-            Event::Config(config) => self.take_config(*config, now),
+            Event::Config(config) => self.take_config(*config, None, now),
+            Event::Prepared(prepared) => {
+                let Prepared { config, policies } = *prepared;
+                self.take_config(config, Some(policies), now);
+            }
             Event::LocalTime { minute } => self.take_local_time(minute, now),
             Event::Failback { name } => self.fail_back(&name, now),
             Event::Connections(connections) => self.take_connections(&connections, now),

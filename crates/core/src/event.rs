@@ -4,6 +4,8 @@ use std::{net::IpAddr, time::Duration};
 
 use uplinkd_model::{Config, Connection, Observed, Outcome, Plan, UplinkName, notice::Notice};
 
+use crate::prepared::Prepared;
+
 /// The number of one probe; never used twice in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeId(pub u64);
@@ -54,6 +56,8 @@ pub enum Event {
     Outcomes(Vec<Outcome>),
     /// A new configuration is in force.
     Config(Box<Config>),
+    /// The same, with the longest part of the work done already.
+    Prepared(Box<Prepared>),
     /// The local time, in minutes since Monday 00:00: at start, before the first look is answered, at
     /// every whole minute and after the clock was set, where [`crate::Controller::wants_local_time`].
     LocalTime {

@@ -13,8 +13,9 @@ use crate::{
 
 impl Controller {
     /// Lines that keep uplink and interface keep what is known of them; the connections of those that
-    /// are gone will be released. Outlets that keep their code keep the tier that serves.
-    pub(super) fn take_config(&mut self, config: Config, now: Time) {
+    /// are gone will be released. Outlets that keep their code keep the tier that serves. The policies
+    /// are compiled here where nobody has done it before.
+    pub(super) fn take_config(&mut self, config: Config, compiled: Option<Policies>, now: Time) {
         let old = std::mem::replace(&mut self.config, config);
         self.words = Words::of(&self.config);
         self.resolve_interfaces();
@@ -27,7 +28,14 @@ impl Controller {
             self.claims.insert(0, self.config.reserve.clone());
         }
         if (&self.config.policies, &self.config.outlets) != (&old.policies, &old.outlets) {
-            self.policies = Policies::new(&self.config, self.policies.minute);
+            let minute = self.policies.minute;
+            self.policies = match compiled {
+                Some(mut policies) => {
+                    policies.tell_time(&self.config, minute);
+                    policies
+                }
+                None => Policies::new(&self.config, minute),
+            };
             self.review.ask(&self.config);
         }
         self.settle.because(|| "the file changed".to_owned());

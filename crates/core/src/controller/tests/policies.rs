@@ -9,7 +9,10 @@ use uplinkd_model::{
 };
 
 use super::{driver::Driver, *};
-use crate::fixtures::{add_outlet, add_policy, config, machine, with_calls};
+use crate::{
+    Prepared,
+    fixtures::{add_outlet, add_policy, config, machine, with_calls},
+};
 
 fn running(config: Config) -> Driver {
     Driver::new(config, machine(), &["isp1", "isp2"])
@@ -115,6 +118,34 @@ fn the_compiled_policies_are_shared_and_not_made_again_at_every_look() {
     driver.run(1000);
     assert_eq!(compiled(&driver), before);
     assert!(!driver.controller.wants_local_time());
+}
+
+#[test]
+fn policies_that_come_compiled_are_not_compiled_again_unless_others_hold_by_now() {
+    let mut config = with_calls(config(), |_| {});
+    let hours = Selector::Schedule(Spans::new([Span::new(60_u16, 119_u16)]));
+    add_policy(&mut config, "at night", vec![hours], 1);
+    let before = config.clone();
+    policy(&mut config, CLIENT, 1, PolicyFlows::Keep);
+    let after_reload = |minute| {
+        let mut driver = running(before.clone());
+        driver.tell(Event::LocalTime { minute });
+        let prepared = Prepared::new(config.clone(), 59);
+        let compiled = std::sync::Arc::clone(&prepared.policies.classifier);
+        driver.tell(Event::Prepared(Box::new(prepared)));
+        driver.run(500);
+        assert!(driver.controller.snapshot().settled);
+        let held = std::sync::Arc::clone(&driver.controller.policies().classifier);
+        (compiled, held)
+    };
+    let (compiled, held) = after_reload(58);
+    assert!(std::sync::Arc::ptr_eq(&compiled, &held));
+    let (compiled, held) = after_reload(60);
+    assert_eq!(
+        *held,
+        uplinkd_policy::compile(&config.policies, &config.outlets, 60)
+    );
+    assert_ne!(held, compiled);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod carry_out;
 mod reading;
 mod reload;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anstream::eprintln;
 use anyhow::Context as _;
@@ -91,7 +91,7 @@ struct Daemon {
     server: tokio::task::JoinHandle<()>,
     config_path: PathBuf,
     /// The file in force.
-    loaded: Loaded,
+    loaded: Arc<Loaded>,
     readings: Readings,
     refused: Refused,
     /// The list files that it names.
@@ -144,7 +144,7 @@ impl Daemon {
             stop_server,
             server,
             config_path: paths.config.clone(),
-            loaded,
+            loaded: Arc::new(loaded),
             readings: Readings::default(),
             refused: Refused::default(),
             lists,

@@ -1,5 +1,5 @@
-//! Files that are read on another thread: a long list must not keep the loop from a failover, and a
-//! file of another machine that hangs must not keep later files from being read.
+//! Files that are read, checked and compiled on another thread: a long one must not keep the loop from a
+//! failover, and a file of another machine that hangs must not keep later files from being read.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::load::{LoadError, Loaded};
+use super::reload::Fresh;
+use crate::load::LoadError;
 
 /// How long files may take to be read and checked: many times what the longest ones need.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +28,7 @@ pub(super) enum Cause {
 }
 
 /// What a thread that reads files ends with.
-type Read = Result<Loaded, LoadError>;
+type Read = Result<Fresh, LoadError>;
 
 /// What was read, or why not.
 pub(super) struct Done {

@@ -1,8 +1,11 @@
 //! Reading the file again, as a transaction: either all of it is in force, or nothing has changed.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
 use tracing::{debug, warn};
-use uplinkd_core::{Event, cgroup_paths};
+use uplinkd_config::{OutletCodes, Slots};
+use uplinkd_core::{Event, Prepared, cgroup_paths};
 use uplinkd_kernel::Watch;
 use uplinkd_model::{Reserve, notice::Notice};
 
@@ -12,8 +15,34 @@ use super::{
 };
 use crate::{
     load::{self, LoadError, Loaded},
+    local_time::minute_now,
     machine,
+    state::State,
 };
+
+/// A file that was read, and what is made of it before anything is decided: for thousands of policies
+/// that takes longer than an uplink may wait for its failover.
+pub(super) struct Fresh {
+    loaded: Loaded,
+    prepared: Prepared,
+    slots: Slots,
+    outlets: OutletCodes,
+}
+
+impl Fresh {
+    /// `state` has the numbers in force; those that are new are given here.
+    fn of(loaded: Loaded, mut state: State) -> Result<Self, LoadError> {
+        let config = state
+            .config(&loaded.parsed)
+            .map_err(|e| LoadError::Unreadable(format!("{e:#}")))?;
+        Ok(Self {
+            prepared: Prepared::new(config, minute_now()),
+            slots: state.slots,
+            outlets: state.outlets,
+            loaded,
+        })
+    }
+}
 
 /// What was refused last and is not repaired yet.
 #[derive(Debug, Default)]
@@ -39,18 +68,16 @@ impl Daemon {
     /// Begins to read; the loop goes on.
     pub(super) fn reload(&mut self, cause: Cause) {
         debug!(?cause, "reading the file again");
-        let begun = match cause {
-            Cause::Told => {
-                let (path, known) = (self.config_path.clone(), self.loaded.known_lists());
-                let read = move || load::read_again(&path, known);
-                self.readings.begin(cause, read)
-            }
-            Cause::Lists => {
-                let loaded = self.loaded.clone();
-                self.readings.begin(cause, move || loaded.again())
-            }
+        let (loaded, state) = (Arc::clone(&self.loaded), self.state.clone());
+        let path = self.config_path.clone();
+        let read = move || {
+            let fresh = match cause {
+                Cause::Told => load::read_again(&path, loaded.known_lists()),
+                Cause::Lists => loaded.again(),
+            };
+            Fresh::of(fresh?, state)
         };
-        if let Err(text) = begun {
+        if let Err(text) = self.readings.begin(cause, read) {
             self.refuse(cause, text);
         }
     }
@@ -69,12 +96,12 @@ impl Daemon {
                 self.refuse(self.at_fault(cause, &error), text);
             }
             // Touched, but not changed.
-            Ok(loaded) if cause == Cause::Lists && loaded.parsed == self.loaded.parsed => {
+            Ok(fresh) if cause == Cause::Lists && fresh.loaded.parsed == self.loaded.parsed => {
                 if self.refused.is_repaired(cause) {
                     self.tell(&Notice::Reloaded);
                 }
             }
-            Ok(loaded) => match self.put_in_force(loaded, cause) {
+            Ok(fresh) => match self.put_in_force(fresh, cause) {
                 // The core has told it.
                 Ok(()) => {
                     self.refused.is_repaired(cause);
@@ -101,14 +128,21 @@ impl Daemon {
     }
 
     /// Everything that can fail comes first, and touches nothing that is in force.
-    fn put_in_force(&mut self, loaded: Loaded, cause: Cause) -> anyhow::Result<()> {
+    fn put_in_force(&mut self, fresh: Fresh, cause: Cause) -> anyhow::Result<()> {
+        let Fresh {
+            loaded,
+            prepared,
+            slots,
+            outlets,
+        } = fresh;
         let mut state = self.state.clone();
-        let config = state.config(&loaded.parsed)?;
+        (state.slots, state.outlets) = (slots, outlets);
+        let config = prepared.config();
         same_layout(&self.controller.config().reserve, &config.reserve)?;
         if cause == Cause::Told {
             load::show(loaded.parsed.warnings(), &self.config_path, &loaded.text);
             let kernel = &mut self.kernel;
-            let problems = machine::examine(kernel, &loaded.parsed, &config, &state.reserves)?;
+            let problems = machine::examine(kernel, &loaded.parsed, config, &state.reserves)?;
             if let Some(problem) = problems.into_iter().find(|p| p.is_fatal) {
                 anyhow::bail!("{}", problem.diagnostic.message);
             }
@@ -124,14 +158,14 @@ impl Daemon {
         let names: Vec<_> = config.uplinks.iter().map(|u| u.name.clone()).collect();
         self.prober.retain(|name| names.contains(name));
         self.lists.set(&loaded.lists);
-        self.cgroups.set(cgroup_paths(&config));
-        let before = std::mem::replace(&mut self.loaded, loaded);
+        self.cgroups.set(cgroup_paths(config));
+        let before = std::mem::replace(&mut self.loaded, Arc::new(loaded));
         // A file of thousands of policies takes milliseconds to be freed.
         tokio::task::spawn_blocking(move || drop(before));
         self.shadows = None;
-        // The new policies are compiled for the last time of day that was told.
+        // The new policies are those of the last time of day that was told.
         self.tell_time_of_day();
-        self.tell_core(Event::Config(Box::new(config)));
+        self.tell_core(Event::Prepared(Box::new(prepared)));
         Ok(())
     }
 

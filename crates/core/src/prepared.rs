@@ -1,0 +1,29 @@
+//! A configuration that comes with its policies compiled.
+
+use uplinkd_model::Config;
+
+use crate::policies::Policies;
+
+/// A configuration with its policies compiled. For thousands of them that takes longer than an uplink
+/// may wait for its failover, so that it is made beside the loop that owns the controller.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(crate) config: Config,
+    pub(crate) policies: Policies,
+}
+
+impl Prepared {
+    /// Compiles the policies for a local time, in minutes since Monday 00:00. Where that is over when
+    /// the controller takes them, and others hold then, they are compiled once more.
+    pub fn new(config: Config, minute: u16) -> Self {
+        Self {
+            policies: Policies::new(&config, minute),
+            config,
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
