@@ -13,6 +13,7 @@ mod services;
 mod stage;
 mod sticky;
 mod targets;
+mod units;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
             icmp_types,
             several_conditions_together,
             the_first_that_matches_decides,
+        }
+        units {
+            are_found_where_systemd_puts_them,
         }
         targets {
             every_target_leads_where_it_says,
