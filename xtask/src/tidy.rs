@@ -13,7 +13,7 @@ type Arrows = (
 );
 
 /// As in `docs/ARCHITECTURE.md`.
-const ARROWS: [Arrows; 13] = [
+const ARROWS: [Arrows; 14] = [
     (
         "model",
         Some(&[]),
@@ -33,6 +33,7 @@ const ARROWS: [Arrows; 13] = [
     ("api", Some(&["model"]), &["netlink-sys"]),
     ("kernel", Some(&["model"]), &[]),
     ("probe", Some(&["model"]), &["netlink-sys"]),
+    ("advertise", Some(&[]), &["netlink-sys"]),
     ("web", Some(&["api", "model"]), &["netlink-sys"]),
     ("lab", Some(&["model", "kernel"]), &[]),
     ("sim", Some(&["model", "policy", "core"]), &["tokio", "nix"]),
