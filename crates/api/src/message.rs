@@ -90,6 +90,9 @@ pub struct UplinkStatus {
     /// known, and for IPv4.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// The networks of the LAN in its prefixes that hosts are told to avoid, by router advertisements.
+    #[serde(default)]
+    pub deprecated: Vec<String>,
     /// The far end is there; none where there is no such interface.
     pub carrier: Option<bool>,
     /// Who is asked whether it works.

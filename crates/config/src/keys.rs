@@ -241,6 +241,12 @@ pub(crate) static TOP: Keys = Keys {
                 "interfaces whose traffic is shared out; none: every interface's",
             )
         },
+        optional(
+            "deprecate",
+            Kind::Truth,
+            "true",
+            "whether hosts are told to avoid IPv6 prefixes of uplinks that are out of service",
+        ),
         Key {
             is_required: true,
             ..table(

@@ -113,6 +113,7 @@ pub(crate) struct PolicyPlace {
 pub struct Parsed {
     pub(crate) path: String,
     pub(crate) lan: Vec<(String, Range<usize>)>,
+    pub(crate) deprecate: bool,
     pub(crate) uplinks: Vec<ParsedUplink>,
     /// The groups, `default` first.
     pub(crate) groups: Vec<Group>,
@@ -292,6 +293,7 @@ impl Parsed {
         };
         Config {
             lan: self.lan().map(str::to_owned).collect(),
+            deprecate: self.deprecate,
             uplinks: self.uplinks.iter().map(uplink).collect(),
             groups: self.groups.clone(),
             policies: self.policies.clone(),

@@ -22,6 +22,7 @@ pub(crate) use policy::{
 #[derive(Default)]
 pub(crate) struct RawFile {
     pub(crate) lan: Vec<Spanned<String>>,
+    pub(crate) deprecate: Option<Spanned<bool>>,
     /// Where the word `uplink` stands first, if it does.
     pub(crate) uplink_key: Option<Range<usize>>,
     /// The uplinks, in the order of the file.
@@ -126,6 +127,7 @@ impl RawFile {
         let (groups, are_groups_complete) = RawGroup::read_all(&top, found);
         Self {
             lan: top.texts("lan", found).map_or(Vec::new(), |t| t.items),
+            deprecate: top.truth("deprecate", found),
             uplink_key: top.key_span("uplink"),
             uplinks,
             is_complete: is_complete && are_groups_complete,

@@ -30,6 +30,10 @@ weight = 2
 # ---- everything from here on is optional; keys are shown with their default,
 # ---- groups and policies are examples
 
+# Whether hosts in the LAN are told, by router advertisements, to avoid IPv6
+# prefixes of uplinks that are out of service. Write it above all tables.
+#deprecate = true
+
 # One table for each family. Without one a family is used where the interface
 # has it; with one its absence is a failure.
 #[uplink.isp1.ipv4]

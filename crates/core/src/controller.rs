@@ -8,6 +8,7 @@
 //! length does not depend on the number of groups. Everything else is settled by comparing the whole
 //! desired state with a fresh look, until a look shows no difference.
 
+mod advertise;
 mod interfaces;
 mod line;
 mod release;
@@ -30,7 +31,7 @@ use uplinkd_model::{Config, Family, Mark, Observed, Reserve, notice::Notice};
 
 use crate::{
     Time,
-    event::{Action, Event, HintKind, Probe},
+    event::{Action, Avoided, Event, HintKind, Probe},
     families::PerFamily,
     policies::{Policies, has_schedule},
     prefixes::Prefixes,
@@ -70,6 +71,8 @@ pub struct Controller {
     departed: Vec<(Mark, Family)>,
     /// Delegated prefixes that uplinks have lost, with the marks of these.
     lost_prefixes: Vec<(Mark, Ipv6Net)>,
+    /// What hosts were told to avoid last; none before the first word.
+    avoided: Option<Avoided>,
     moves: Vec<OwedMove>,
     resort: PerFamily<Resort>,
     review: Review,
@@ -98,6 +101,7 @@ impl Controller {
             service: PerFamily::default(),
             departed: Vec::new(),
             lost_prefixes: Vec::new(),
+            avoided: None,
             moves: Vec::new(),
             resort: PerFamily::default(),
             review: Review::default(),

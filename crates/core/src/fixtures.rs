@@ -51,6 +51,7 @@ pub(crate) fn config() -> Config {
     let outflow = outflow(Group::DEFAULT, &tiers, End::Keep);
     Config {
         lan: vec!["lan0".into()],
+        deprecate: true,
         uplinks: vec![uplink(1), uplink(2)],
         groups: vec![Group {
             name: Group::DEFAULT.into(),

@@ -59,6 +59,8 @@ pub struct LineSnapshot {
     pub addresses: Vec<IpNet>,
     /// The prefix that its provider routes to it, where one is known; of IPv6 only.
     pub prefix: Option<Ipv6Net>,
+    /// The networks of the LAN in its prefixes that hosts are told to avoid.
+    pub deprecated: Vec<Ipv6Net>,
     /// The far end is there; none where there is no such interface.
     pub carrier: Option<bool>,
     /// Its targets.

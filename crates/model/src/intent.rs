@@ -19,6 +19,8 @@ use crate::{
 pub struct Config {
     /// Interfaces whose traffic is shared out. Empty: every interface's.
     pub lan: Vec<String>,
+    /// Whether hosts in the LAN are told to avoid prefixes of uplinks that are out of service.
+    pub deprecate: bool,
     /// The uplinks, in the order of the file.
     pub uplinks: Vec<Uplink>,
     /// The groups; the first is `default` and serves what no policy takes.

@@ -75,6 +75,26 @@ pub enum Notice {
         /// The uplinks.
         uplinks: Vec<UplinkName>,
     },
+    /// Hosts are not to use addresses of a network for anything new.
+    PrefixDeprecated {
+        /// The uplink in whose prefix it lies.
+        uplink: UplinkName,
+        /// Where the hosts are.
+        interface: String,
+        /// The network.
+        network: Ipv6Net,
+        /// Why, as half a sentence.
+        reason: String,
+    },
+    /// Hosts may use addresses of a network again.
+    PrefixRestored {
+        /// The uplink in whose prefix it lies.
+        uplink: UplinkName,
+        /// Where the hosts are.
+        interface: String,
+        /// The network.
+        network: Ipv6Net,
+    },
     /// The kernel was brought to the desired state.
     Applied {
         /// How many steps it took.
@@ -133,6 +153,8 @@ impl Notice {
             | Self::Selection { .. }
             | Self::GatewayChanged { .. }
             | Self::PrefixChanged { .. }
+            | Self::PrefixDeprecated { .. }
+            | Self::PrefixRestored { .. }
             | Self::Applied { .. }
             | Self::Reloaded => false,
         }
@@ -219,6 +241,20 @@ impl fmt::Display for Notice {
                     uplinks.join(", ")
                 )
             }
+            Self::PrefixDeprecated {
+                uplink: _,
+                interface,
+                network,
+                reason,
+            } => write!(f, "hosts on {interface} are to avoid {network}: {reason}"),
+            Self::PrefixRestored {
+                uplink,
+                interface,
+                network,
+            } => write!(
+                f,
+                "hosts on {interface} may use {network} of uplink {uplink} again"
+            ),
             Self::Applied { steps, cause } => write!(f, "{steps} step(s) applied: {cause}"),
             Self::Drift { found } => write!(
                 f,

@@ -151,6 +151,7 @@ fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
         } else {
             vec![]
         },
+        deprecate: true,
         uplinks,
         groups: Vec::new(),
         policies: Vec::new(),

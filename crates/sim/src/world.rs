@@ -323,6 +323,8 @@ impl World {
                     let wait = Duration::from_micros(self.luck.u64(100..20_000));
                     self.note_in(wait, Happening::List(self.shell.incarnation));
                 }
+                // There are no hosts here that would hear it.
+                Action::Advertise(_) => {}
                 Action::Notify(notice) => self.say(|| format!("          says: {notice}")),
             }
         }

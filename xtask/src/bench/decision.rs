@@ -207,6 +207,7 @@ fn config(lab: &Lab, groups: usize, cause: Cause, family: Family) -> Result<Conf
     let outlets = (0..).zip(&all).map(|(code, group)| outlet(code, group));
     Ok(Config {
         lan: vec!["lan0".to_owned()],
+        deprecate: true,
         outlets: outlets.collect(),
         uplinks,
         groups: all,

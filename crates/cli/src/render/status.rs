@@ -153,6 +153,10 @@ fn details(uplink: &UplinkStatus) -> String {
     if let Some(prefix) = &uplink.prefix {
         let _ = write!(text, ", prefix {}", escape(prefix));
     }
+    if !uplink.deprecated.is_empty() {
+        let networks = escape(&uplink.deprecated.join(", "));
+        let _ = write!(text, ", hosts told to avoid {networks}");
+    }
     if uplink.health != Health::Down && !uplink.in_service {
         text.push_str(", not in service");
     }

@@ -103,6 +103,7 @@ pub(crate) fn check(
     Some(Parsed {
         path: path.to_owned(),
         lan,
+        deprecate: raw.deprecate.as_ref().is_none_or(|d| *d.get_ref()),
         uplinks,
         groups: groups.groups,
         group_spans: groups.spans,

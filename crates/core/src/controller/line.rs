@@ -179,6 +179,7 @@ impl Controller {
         self.reselect(news, now);
         // The last resort's members may be others although nobody's service changed.
         self.owe_resort();
+        self.advertise();
     }
 
     /// Learns whose the delegated prefixes are, and tells what is new.

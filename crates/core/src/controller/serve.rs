@@ -138,6 +138,7 @@ impl Controller {
                 self.notify(Notice::LastResort { family, kept });
             }
         }
+        self.advertise();
         if changed || !returned.is_empty() {
             self.look_now(now, false);
         }
@@ -285,7 +286,8 @@ impl Controller {
     }
 }
 
-fn leaving(uplink: &Uplink, line: &LineState) -> String {
+/// Why an uplink is out of service, as half a sentence.
+pub(super) fn leaving(uplink: &Uplink, line: &LineState) -> String {
     let (name, family) = (&uplink.name, line.family);
     match line.link {
         LinkState::Absent => format!("uplink {name} has no {family} any more"),

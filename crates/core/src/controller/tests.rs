@@ -7,6 +7,7 @@ use uplinkd_model::{
     UplinkName, kernel_state::NftState,
 };
 
+mod advertise;
 mod driver;
 mod families;
 mod found;
@@ -91,7 +92,8 @@ fn plans(controller: &mut Controller, now: Time, answering: &[&str]) -> Vec<Plan
             Action::Probe(_)
             | Action::Observe { .. }
             | Action::ListConnections
-            | Action::Notify(_) => {}
+            | Action::Notify(_)
+            | Action::Advertise(_) => {}
         }
     }
     plans
@@ -297,7 +299,8 @@ fn drift_is_told_and_put_back() {
             Action::Notify(_)
             | Action::Observe { .. }
             | Action::ListConnections
-            | Action::Probe(_) => {}
+            | Action::Probe(_)
+            | Action::Advertise(_) => {}
         }
     }
     assert!(found[0].contains("missing: rule pref 32040"), "{found:?}");

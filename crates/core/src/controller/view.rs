@@ -95,6 +95,10 @@ impl Controller {
                 Family::V4 => None,
                 Family::V6 => self.prefixes.of(&uplink.name),
             },
+            deprecated: match family {
+                Family::V4 => Vec::new(),
+                Family::V6 => self.deprecated_of(&uplink.name),
+            },
             carrier: link.map(|l| l.carrier),
             targets: keys.map(|key| self.target_snapshot(key)).collect(),
         }

@@ -157,6 +157,7 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
         gateway: line.gateway,
         addresses: line.addresses.iter().map(ToString::to_string).collect(),
         prefix: line.prefix.map(|p| p.to_string()),
+        deprecated: line.deprecated.iter().map(ToString::to_string).collect(),
         carrier: line.carrier,
         targets: line.targets.iter().map(target).collect(),
     }
@@ -284,6 +285,7 @@ mod tests {
             gateway: None,
             addresses: vec![],
             prefix: None,
+            deprecated: vec![],
             carrier: Some(true),
             targets: vec![],
         }

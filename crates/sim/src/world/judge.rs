@@ -232,7 +232,8 @@ impl World {
                 Action::Probe(_)
                 | Action::Observe { .. }
                 | Action::ListConnections
-                | Action::Notify(_) => false,
+                | Action::Notify(_)
+                | Action::Advertise(_) => false,
             });
             if !is_done {
                 return Err(format!("line {line} left service, and no plan says so"));

@@ -376,6 +376,7 @@ fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
         gateway: Some("192.0.2.1".parse().unwrap()),
         addresses: vec!["192.0.2.7/24".to_owned()],
         prefix: None,
+        deprecated: vec![],
         carrier: Some(true),
         targets: vec![TargetStatus {
             target: "icmp:1.1.1.1".to_owned(),

@@ -15,6 +15,8 @@ pub(super) struct Driver {
     /// The plans so far, as lines.
     pub(super) plans: Vec<Vec<String>>,
     pub(super) notices: Vec<Notice>,
+    /// What hosts are told to avoid, one wish after the other.
+    pub(super) wishes: Vec<Avoided>,
 }
 
 impl Driver {
@@ -28,6 +30,7 @@ impl Driver {
             now: 0,
             plans: Vec::new(),
             notices: Vec::new(),
+            wishes: Vec::new(),
         };
         driver.run(1000);
         driver.forget();
@@ -122,6 +125,10 @@ impl Driver {
                 }
                 Action::Notify(notice) => {
                     self.notices.push(notice);
+                    continue;
+                }
+                Action::Advertise(avoided) => {
+                    self.wishes.push(avoided);
                     continue;
                 }
             };

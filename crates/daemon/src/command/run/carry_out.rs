@@ -23,6 +23,7 @@ impl Daemon {
                 Action::Apply(plan) => self.apply(&plan),
                 Action::ListConnections => self.list_connections(),
                 Action::Notify(notice) => self.tell(&notice),
+                Action::Advertise(avoided) => self.advertiser.wish(&avoided),
             }
         }
         self.note_claims();

@@ -15,6 +15,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use tracing::{debug, trace};
+use uplinkd_advertise::Advertiser;
 use uplinkd_core::{Controller, Event, ProbeId, cgroup_paths, event::HintKind};
 use uplinkd_kernel::{Hint, Kernel, Watch};
 use uplinkd_model::notice::Notice;
@@ -82,6 +83,7 @@ struct Daemon {
     kernel: Kernel,
     watch: Watch,
     prober: Prober,
+    advertiser: Advertiser,
     controller: Controller,
     clock: Clock,
     state: State,
@@ -136,6 +138,7 @@ impl Daemon {
             kernel,
             watch,
             prober: Prober::new(),
+            advertiser: Advertiser::new(),
             controller,
             clock,
             state,
@@ -173,6 +176,7 @@ impl Daemon {
                 // Before hints, of which a storm may never leave a moment without one.
                 () = sleep(wait) => self.tell_core(Event::Tick),
                 hint = self.watch.next() => self.take_hint(hint?),
+                () = self.advertiser.work() => {}
                 Some(request) = self.requests.recv() => self.answer(request),
                 () = self.local_time.changed(), if self.controller.wants_local_time() => {
                     self.tell_local_time();

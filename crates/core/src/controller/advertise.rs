@@ -1,0 +1,94 @@
+//! Which networks hosts in the LAN are told to avoid: those of uplinks that are out of service.
+
+use std::collections::BTreeSet;
+
+use ipnet::Ipv6Net;
+use uplinkd_model::{Family, UplinkName, notice::Notice};
+
+use super::{Controller, serve::leaving};
+use crate::event::{Action, Avoided};
+
+impl Controller {
+    /// Hands the whole wish out where it is another one than before, and once at the beginning.
+    pub(super) fn advertise(&mut self) {
+        let wish = self.avoided();
+        if self.avoided.as_ref() == Some(&wish) {
+            return;
+        }
+        let before = self.avoided.replace(wish.clone()).unwrap_or_default();
+        let is_in = |all: &Avoided, interface: &str, network: &Ipv6Net| {
+            all.get(interface).is_some_and(|n| n.contains(network))
+        };
+        let mut news = Vec::new();
+        for network in &self.prefixes.networks {
+            let Some(uplink) = network.owner.clone() else {
+                continue;
+            };
+            let (interface, network) = (network.interface.clone(), network.network);
+            let was = is_in(&before, &interface, &network);
+            match (was, is_in(&wish, &interface, &network)) {
+                (false, true) => news.push(Notice::PrefixDeprecated {
+                    reason: self.why_out(&uplink),
+                    uplink,
+                    interface,
+                    network,
+                }),
+                (true, false) => news.push(Notice::PrefixRestored {
+                    uplink,
+                    interface,
+                    network,
+                }),
+                (true, true) | (false, false) => {}
+            }
+        }
+        self.actions.push_back(Action::Advertise(wish));
+        news.into_iter().for_each(|notice| self.notify(notice));
+    }
+
+    /// The networks whose owner is out of service while another uplink has IPv6 in service, on each
+    /// interface with networks that have owners. With a single line there is nothing better to use, and
+    /// so nothing to speak of.
+    fn avoided(&self) -> Avoided {
+        let mut avoided = Avoided::new();
+        let lines = self.lines.iter();
+        let lines = lines.filter(|l| l.family == Family::V6 && !l.is_absent());
+        if !self.config.deprecate || lines.count() < 2 {
+            return avoided;
+        }
+        let serving = &self.service.of(Family::V6).uplinks;
+        for network in &self.prefixes.networks {
+            let Some(owner) = &network.owner else {
+                continue;
+            };
+            let networks = avoided.entry(network.interface.clone()).or_default();
+            if !serving.is_empty() && !serving.contains(owner) {
+                networks.insert(network.network);
+            }
+        }
+        avoided
+    }
+
+    /// The networks of an uplink that hosts were told to avoid.
+    pub(super) fn deprecated_of(&self, uplink: &UplinkName) -> Vec<Ipv6Net> {
+        let of_uplink = self.prefixes.networks.iter();
+        let of_uplink = of_uplink.filter(|n| n.owner.as_ref() == Some(uplink));
+        let avoided = of_uplink.filter(|n| {
+            let all = self.avoided.as_ref();
+            let here = all.and_then(|a| a.get(&n.interface));
+            here.is_some_and(|networks| networks.contains(&n.network))
+        });
+        // An uplink may have the same network on two interfaces.
+        let avoided: BTreeSet<_> = avoided.map(|n| n.network).collect();
+        avoided.into_iter().collect()
+    }
+
+    fn why_out(&self, uplink: &UplinkName) -> String {
+        let mut lines = self.lines.iter().enumerate();
+        let line =
+            lines.find(|(n, l)| l.family == Family::V6 && &self.uplink_of(*n).name == uplink);
+        line.map_or_else(
+            || format!("uplink {uplink} has no IPv6"),
+            |(n, line)| leaving(self.uplink_of(n), line),
+        )
+    }
+}
