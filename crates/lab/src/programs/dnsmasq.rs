@@ -53,6 +53,26 @@ impl Dnsmasq {
         Self::start(lab.router(), lab.folder(), "resolver", &file, own)
     }
 
+    /// Router advertisements in the LAN, of the networks that `lan0` has addresses in, and no names.
+    ///
+    /// # Errors
+    /// As [`Self::authority`].
+    pub fn advertiser(lab: &Lab) -> Result<Self> {
+        let program = find("dnsmasq")?;
+        let script = format!(
+            "{} --no-daemon --conf-file=/dev/null --log-facility=- --log-dhcp --pid-file= --port=0 \
+             --interface=lan0 --enable-ra --dhcp-range=::,constructor:lan0,ra-only,64,1h \
+             --ra-param=lan0,4,1800 --dhcp-leasefile={}",
+            program.display(),
+            lab.folder().join("advertiser.leases").display()
+        );
+        let guest = Guest::start(lab.router(), lab.folder(), "advertiser", &script)?;
+        guest.wait_ready("dnsmasq", |log| {
+            log.contains("IPv6 router advertisement enabled")
+        })?;
+        Ok(Self { guest })
+    }
+
     fn start(
         netns: &Netns,
         folder: &Path,

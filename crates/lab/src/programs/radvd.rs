@@ -1,4 +1,4 @@
-//! A provider's router advertisements: radvd at the provider's end of a line.
+//! Router advertisements by radvd: a provider's, at its end of a line, or the router's own in the LAN.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ipnet::Ipv6Net;
 
 use super::{Guest, find};
-use crate::{addresses::Isp, topology::Lab};
+use crate::{addresses::Isp, netns::Netns, topology::Lab};
 
 /// What a provider advertises on a line, as `fe80::1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,18 +67,40 @@ impl Radvd {
     /// # Errors
     /// [`Missing`](super::Missing), or that it does not get ready.
     pub fn start(lab: &Lab, isp: Isp, advert: &Advert) -> Result<Self> {
+        Self::launch(lab, lab.isp(isp), &format!("radvd-{isp}"), &advert.file()?)
+    }
+
+    /// Starts it on the router: a default router for half an hour, which advertises these networks for
+    /// an hour, and half an hour preferred, as often as the standard allows.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn in_lan(lab: &Lab, networks: &[Ipv6Net]) -> Result<Self> {
+        let mut text = "interface lan0 {\nAdvSendAdvert on;\nMinRtrAdvInterval 3;\n\
+                        MaxRtrAdvInterval 4;\nAdvDefaultLifetime 1800;\n"
+            .to_owned();
+        for network in networks {
+            writeln!(
+                text,
+                "prefix {network} {{ AdvValidLifetime 3600; AdvPreferredLifetime 1800; }};"
+            )?;
+        }
+        text.push_str("};\n");
+        Self::launch(lab, lab.router(), "radvd-lan", &text)
+    }
+
+    fn launch(lab: &Lab, netns: &Netns, name: &str, text: &str) -> Result<Self> {
         let program = find("radvd")?;
-        let name = format!("radvd-{isp}");
         let place = |end: &str| lab.folder().join(format!("{name}.{end}"));
         let (file, pid_file) = (place("conf"), place("pid"));
-        write(&file, advert)?;
+        write(&file, text)?;
         let script = format!(
             "{} --nodaemon --logmethod=stderr --debug=3 --config={} --pidfile={}",
             program.display(),
             file.display(),
             pid_file.display()
         );
-        let guest = Guest::start(lab.isp(isp), lab.folder(), &name, &script)?;
+        let guest = Guest::start(netns, lab.folder(), name, &script)?;
         guest.wait_ready("radvd", |log| {
             log.contains("polling for") || log.contains("calling ppoll")
         })?;
@@ -94,7 +116,7 @@ impl Radvd {
     /// # Errors
     /// When it has ended.
     pub fn change(&self, advert: &Advert) -> Result<()> {
-        write(&self.file, advert)?;
+        write(&self.file, &advert.file()?)?;
         self.guest.signal("HUP", &self.pid_file)
     }
 
@@ -112,6 +134,6 @@ impl Radvd {
     }
 }
 
-fn write(file: &PathBuf, advert: &Advert) -> Result<()> {
-    fs::write(file, advert.file()?).with_context(|| format!("cannot write {}", file.display()))
+fn write(file: &PathBuf, text: &str) -> Result<()> {
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

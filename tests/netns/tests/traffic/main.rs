@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+mod advertisements;
 mod balance;
 mod failover;
 mod flows;
@@ -57,6 +58,12 @@ fn main() -> ExitCode {
             hosts_are_reached_from_outside_by_both_providers
             a_provider_renumbers_under_traffic
             without_a_word_an_own_prefix_is_left_alone;
+        advertisements:
+            hosts_avoid_a_dead_provider_beside_radvd
+            hosts_avoid_a_dead_provider_beside_dnsmasq
+            hosts_avoid_a_dead_provider_beside_networkd
+            a_restart_finds_out_what_hosts_were_told
+            nothing_is_said_where_nobody_advertises;
         failover:
             carrier
             silent
