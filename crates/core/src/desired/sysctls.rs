@@ -120,7 +120,7 @@ pub fn sysctl_paths(config: &Config) -> Vec<String> {
         PerFamily::from_fn(|family| config.uplinks.iter().any(|u| u.access(family).is_some()));
     let mut paths: Vec<_> = wanted(config, &has).into_iter().map(|w| w.path).collect();
     paths.push(rp_filter("all"));
-    let answers = interfaces(config, Family::V4).flat_map(|i| own_answers(i));
+    let answers = interfaces(config, Family::V4).flat_map(own_answers);
     paths.extend(answers.map(|w| w.path));
     paths
 }
