@@ -16,6 +16,10 @@ const SAMPLE: &str = r##"# uplinkd: shares traffic between several ways to the i
 # Interfaces whose traffic is shared out. This machine's own traffic always is.
 lan = ["br-lan"]                  # default []: every interface's
 
+# Whether hosts in the LAN are told, by router advertisements, to avoid IPv6
+# prefixes of uplinks that are out of service.
+#deprecate = true
+
 # One table for each provider. Its name is up to you and is also the name of
 # its routing table: `ip route show table isp1`. An interface that comes back
 # under another number can be named by its beginning: "ppp*".
@@ -29,10 +33,6 @@ weight = 2
 
 # ---- everything from here on is optional; keys are shown with their default,
 # ---- groups and policies are examples
-
-# Whether hosts in the LAN are told, by router advertisements, to avoid IPv6
-# prefixes of uplinks that are out of service. Write it above all tables.
-#deprecate = true
 
 # One table for each family. Without one a family is used where the interface
 # has it; with one its absence is a failure.

@@ -117,7 +117,7 @@ pub(super) fn run(args: &StormArgs) -> Result<ExitCode> {
     )?;
     let _servers = Servers::start(lab.internet(), PORT)?;
     let daemon = Candidate::Uplinkd.start(&lab, &programs)?;
-    wait_until_shared(&lab, &daemon)?;
+    wait_until_shared(&lab, &daemon, Family::V4)?;
     let mut outcomes = Vec::new();
     for storm in [
         Storm::None,
@@ -230,7 +230,7 @@ fn see_a_cable(lab: &Lab, daemon: &RouterDaemon) -> Result<()> {
     provider.set_up("cust", false)?;
     daemon.wait_until("the cable is missed", STORM_MAX, || seen(daemon) > before)?;
     provider.set_up("cust", true)?;
-    wait_until_shared(lab, daemon)
+    wait_until_shared(lab, daemon, Family::V4)
 }
 
 fn table(outcomes: &[Outcome]) -> String {

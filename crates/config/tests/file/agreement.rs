@@ -110,8 +110,8 @@ fn every_optional_line_of_the_sample_can_be_used_alone() {
             continue;
         };
         let before: Vec<_> = sample.lines().take(number).collect();
-        let header = before.iter().rev().find(|l| is_header(l)).unwrap();
-        let header = header.trim_start_matches('#');
+        let header = before.iter().rev().find(|l| is_header(l));
+        let header = header.map_or("", |l| l.trim_start_matches('#'));
         // What the tables of the examples cannot do without.
         let needed = match header {
             "[group.calls]" if !key.starts_with("tiers") => "tiers = [[\"isp1\"]]",
@@ -122,6 +122,7 @@ fn every_optional_line_of_the_sample_can_be_used_alone() {
         let calls = "group.calls.tiers = [[\"isp1\"]]";
         let text = match key {
             "[[policy]]" | "[group.calls]" => continue,
+            _ if header.is_empty() => format!("{key}\n{sample}"),
             _ if key.starts_with('[') => format!("{sample}\n{key}\n"),
             _ if key.contains("\"calls\"") => {
                 format!("{calls}\n{sample}\n{header}\n{key}\n{needed}\n")
