@@ -12,6 +12,7 @@ mod door;
 mod generator;
 mod ratio;
 mod router;
+mod said;
 mod scale;
 mod table;
 mod times;

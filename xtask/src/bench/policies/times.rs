@@ -19,7 +19,10 @@ use uplinkd_kernel::netlink::{Frames, Protocol, Socket};
 use uplinkd_lab::{Isp, Lab, LabSpec, Places, RouterDaemon, addresses::client, plumbing::Plumber};
 use uplinkd_model::Family;
 
-use super::scale::{CHOICES, DEFAULT, Scale, UPLINKS, marked};
+use super::{
+    said,
+    scale::{CHOICES, DEFAULT, Scale, UPLINKS, marked},
+};
 use crate::bench::{print::talk, program::Programs, statistics::Spread};
 
 /// Longer than this is a failure.
@@ -57,6 +60,10 @@ pub(super) struct Times {
     pub(super) first_apply: Spread,
     /// From the change of the file, and the signal, until the changed policy holds.
     pub(super) reload: Spread,
+    /// The part of it between handing the change to the kernel and its acknowledgement.
+    pub(super) reload_sending: Spread,
+    /// The processor time of the daemon until the changed policy holds.
+    pub(super) reload_work: Spread,
     /// What a reload changed in the nft table, as the kernel tells it.
     pub(super) reload_messages: Spread,
     pub(super) reload_bytes: Spread,
@@ -116,6 +123,8 @@ pub(super) fn measure(args: &TimesArgs, programs: &Programs) -> Result<Times> {
         check: spread(check)?,
         first_apply: spread(first_apply)?,
         reload: spread(reloads.iter().map(|r| r.took).collect())?,
+        reload_sending: spread(reloads.iter().map(|r| r.sending).collect())?,
+        reload_work: spread(reloads.iter().map(|r| r.work).collect())?,
         reload_messages: spread(reloads.iter().map(|r| r.messages).collect())?,
         reload_bytes: spread(reloads.iter().map(|r| r.bytes).collect())?,
         lost: reloads.iter().map(|r| r.lost).sum(),
@@ -125,6 +134,8 @@ pub(super) fn measure(args: &TimesArgs, programs: &Programs) -> Result<Times> {
 
 struct Reload {
     took: f64,
+    sending: f64,
+    work: f64,
     /// Connections that no policy took meanwhile.
     lost: u64,
     messages: f64,
@@ -184,16 +195,22 @@ impl Stand {
         })?;
         let configuration = self.scale.configuration(uplink);
         self.watch.forget()?;
+        let said = daemon.log().len();
+        let work = said::work_done(daemon)?;
         // The daemon may look after its files by itself, so that writing is the beginning.
         let begin = Instant::now();
         self.places.write_config(&configuration)?;
         daemon.process().signal(Signal::SIGHUP)?;
         let held = self.watch.wait_for(uplink)?;
+        let work = said::work_done(daemon)?.saturating_sub(work);
         let lost = self.watch.count(DEFAULT)?;
         thread::sleep(REST);
         let (messages, bytes) = told(&mut changes)?;
+        let log = daemon.log();
         Ok(Reload {
             took: ms(held - begin),
+            sending: said::sending(log.get(said..).unwrap_or_default())?,
+            work: ms(work),
             lost,
             messages,
             bytes,
