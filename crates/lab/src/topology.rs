@@ -296,6 +296,15 @@ impl Lab {
         router.remove_addresses(&name, &addresses)
     }
 
+    /// Puts the IPv6 default route of a line again, as the provider's next advertisement does.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn advertise_again(&self, isp: Isp) -> Result<()> {
+        let (_, routes) = self.leased(isp, &[Family::V6]);
+        Plumber::new(&self.router)?.add_routes(&isp.interface(), &routes)
+    }
+
     /// What a DHCP client and the kernel's own IPv6 leave on a line: later lines are liked less.
     fn leased(&self, isp: Isp, families: &[Family]) -> (Vec<IpNet>, Vec<LabRoute>) {
         let gateway = |family| match (family, self.spec.ipv6) {

@@ -18,6 +18,10 @@ use crate::{
     probe::{TargetKey, TargetState},
 };
 
+/// How many addresses of other interfaces are taken for such that a line without one was masqueraded
+/// behind. The kernel takes the first that it finds, so that later ones hardly matter.
+const OTHERS_MAX: usize = 16;
+
 /// One family of one uplink.
 #[derive(Clone, Debug)]
 pub(super) struct LineState {
@@ -71,8 +75,15 @@ impl LineState {
 
     /// Notes which addresses came and went. What talks from one that is gone, or to it, has no future:
     /// the kernel releases only what it masqueraded.
-    fn take_addresses(&mut self, now: BTreeSet<IpAddr>) {
+    ///
+    /// In a moment without any address of its own the kernel masquerades what leaves by the line
+    /// behind an address of another interface, if there is one. Whatever bears one of those `others`
+    /// goes as well, since such a moment may be over before anybody sees it.
+    fn take_addresses(&mut self, now: BTreeSet<IpAddr>, others: impl Iterator<Item = IpAddr>) {
         let before = std::mem::replace(&mut self.addresses, now);
+        if !before.is_subset(&self.addresses) {
+            self.stale.extend(others.take(OTHERS_MAX));
+        }
         self.stale.extend(before);
         self.stale.retain(|a| !self.addresses.contains(a));
     }
@@ -161,11 +172,17 @@ impl Controller {
             let (uplink, family) = (self.uplink_of(index), self.lines[index].family);
             let known = |family| self.known_of(self.lines[index].uplink, family);
             let link = link_state(uplink, family, &observed, &self.config.reserve, known);
-            let interface = observed.link(&uplink.interface);
+            let interface_name = uplink.interface.clone();
+            let interface = observed.link(&interface_name);
             let has_address = interface.is_some_and(|l| l.addresses_of(family).next().is_some());
             self.lines[index].known.was_seen |= has_address;
             if link != self.lines[index].link {
-                self.link_changed(index, link);
+                let others = observed.links.values();
+                let others = others.filter(|l| l.device.name != interface_name);
+                let others = others
+                    .flat_map(|l| l.addresses_of(family))
+                    .map(|a| a.addr());
+                self.link_changed(index, link, others.filter(|a| !a.is_loopback()));
             }
         }
         self.learn_prefixes(&observed);
@@ -226,7 +243,13 @@ impl Controller {
         line.map(|l| l.known).unwrap_or_default()
     }
 
-    fn link_changed(&mut self, index: usize, link: LinkState) {
+    /// `others` are the addresses of other interfaces.
+    fn link_changed(
+        &mut self,
+        index: usize,
+        link: LinkState,
+        others: impl Iterator<Item = IpAddr>,
+    ) {
         let slot = self.uplink_of(index).slot;
         let name = self.uplink_of(index).name.clone();
         let (mark_all, mark_out) = (
@@ -236,7 +259,8 @@ impl Controller {
         let line = &mut self.lines[index];
         let family = line.family;
         if let Some(usable) = link.usable() {
-            line.take_addresses(usable.addresses.iter().map(ipnet::IpNet::addr).collect());
+            let addresses = usable.addresses.iter().map(ipnet::IpNet::addr);
+            line.take_addresses(addresses.collect(), others);
         }
         let was_usable = line.link.usable().is_some();
         let is_first_look = line.is_first_look();

@@ -308,6 +308,8 @@ pub(crate) fn an_interface_that_is_switched_off_counts_at_once() -> Result<()> {
         router.set_up("wan1", false)?;
         let out = wait_out_at_once(rig)?;
         router.set_up("wan1", true)?;
+        // The kernel has dropped what a router advertised, and would be told again.
+        rig.lab().advertise_again(isp(1))?;
         Ok(out)
     })
 }

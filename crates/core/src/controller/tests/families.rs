@@ -190,8 +190,10 @@ fn connections_of_an_address_that_is_gone_are_released_and_no_others() {
         .iter()
         .filter(|s| s.contains("# with addresses of"))
         .collect();
-    assert_eq!(released.len(), 1, "{steps:?}");
+    assert_eq!(released.len(), 2, "{steps:?}");
     assert!(released[0].ends_with(" 100.64.1.2/32"), "{released:?}");
+    // Another interface's, behind which the kernel may have masqueraded in between.
+    assert!(released[1].ends_with(" 100.64.2.2/32"), "{released:?}");
     // By way of none at all, which takes the line out and back, it is owed likewise.
     change(&mut driver, &[]);
     let before = driver.steps().len();
