@@ -336,7 +336,9 @@ impl Foreign {
             self.on_link.entry(index).or_default().extend(network);
             return;
         }
-        self.sourced.extend(prefixes::sourced_default(body));
+        if outline.table == TableId::MAIN {
+            self.sourced.extend(prefixes::sourced_default(body));
+        }
         let Some((metric, hops)) = decode::default_hops(body) else {
             return;
         };
