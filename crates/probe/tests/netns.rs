@@ -106,7 +106,13 @@ fn what_cannot_be_sent_is_told_and_heals_by_itself() {
         assert!(matches!(down, SendError::Send { .. }), "{down}");
         assert_ne!(down.errno(), 0);
         ip("link set near up");
-        prober.send(probe(2, "near", "10.9.0.2")).unwrap();
+        // The kernel is done with the link a moment after the command.
+        for _ in 0..100 {
+            if prober.send(probe(2, "near", "10.9.0.2")).is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert_eq!(collect(&mut prober, 1).await, [2]);
         let broadcast = prober.send(probe(3, "near", "10.9.0.255")).unwrap_err();
         assert_eq!(
