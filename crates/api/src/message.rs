@@ -112,6 +112,21 @@ pub struct TargetStatus {
     pub decides: bool,
     /// The newest round-trip time.
     pub last_rtt_ms: Option<f64>,
+    /// The mean round-trip time over the window; none without an answer, as the next four.
+    #[serde(default)]
+    pub mean_rtt_ms: Option<f64>,
+    /// The standard deviation of round-trip times over the window.
+    #[serde(default)]
+    pub deviation_ms: Option<f64>,
+    /// The median round-trip time over the window.
+    #[serde(default)]
+    pub median_rtt_ms: Option<f64>,
+    /// The round-trip time that 19 of 20 answers in the window did not exceed.
+    #[serde(default)]
+    pub p95_rtt_ms: Option<f64>,
+    /// The mean difference between one round-trip time and the next.
+    #[serde(default)]
+    pub jitter_ms: Option<f64>,
     /// Lost probes in the window, 0 to 1.
     pub loss: f64,
     /// Probes with a result since the start.

@@ -12,7 +12,8 @@ use uplinkd_model::Family;
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
 pub(crate) use uplink::{
-    IPV4, IPV6, PREFIX, PROBE, PROBE_ALL, QUORUM, STREAK, UPLINK, WEIGHT, nat_words,
+    IPV4, IPV6, LOSS, PREFIX, PROBE, PROBE_ALL, QUORUM, RATE, RTT, STREAK, UPLINK, WEIGHT,
+    nat_words,
 };
 
 /// What a key's value looks like. Bounds stand here once, for the schema and for the checks.
@@ -28,6 +29,12 @@ pub(crate) enum Kind {
     Truth,
     /// A length of time, as text with a unit.
     Duration,
+    /// A length of time, or `off`.
+    DurationOrOff,
+    /// A part in percent, as text, or `off`.
+    PercentOrOff,
+    /// Bits a second, as text with a unit.
+    Rate,
     /// One of a few words.
     Word(&'static [&'static str]),
     /// One of a few words, or a table of keys.
@@ -281,9 +288,9 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 14] = [
-    &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &PROBE, &PROBE_ALL, &GROUP, &MEMBER, &FAILBACK, &STICKY,
-    &POLICY, &MATCH, &RESERVE,
+pub(crate) static ALL: [&Keys; 17] = [
+    &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &PROBE, &PROBE_ALL, &LOSS, &RTT, &GROUP, &MEMBER,
+    &FAILBACK, &STICKY, &POLICY, &MATCH, &RESERVE,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use uplinkd_model::{
-    Access, Config, Family, Group, Outlet, OutletKind, Policy, Reserve, Slot, Uplink, UplinkName,
-    policy::Addresses,
+    Access, Config, Family, Group, Outlet, OutletKind, Policy, Rates, Reserve, Slot, Uplink,
+    UplinkName, policy::Addresses,
 };
 
 use crate::{
@@ -74,6 +74,10 @@ pub struct ParsedUplink {
     pub interface: String,
     /// Its share of new connections, 1 to 256.
     pub weight: u16,
+    /// What the line can carry.
+    pub rates: Rates,
+    /// Whether it yields to others of its tier while it is degraded.
+    pub yields: bool,
     /// How IPv4 leaves by it; none: not at all.
     pub ipv4: Option<Access>,
     /// How IPv6 leaves by it; none: not at all.
@@ -280,6 +284,8 @@ impl Parsed {
             name: u.name.clone(),
             slot: Slot(slots.get(&u.name).expect("every name was given a slot")),
             interface: u.interface.clone(),
+            rates: u.rates,
+            yields: u.yields,
             ipv4: u.ipv4.clone(),
             ipv6: u.ipv6.clone(),
         };

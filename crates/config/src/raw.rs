@@ -42,6 +42,8 @@ pub(crate) struct RawUplink {
     pub(crate) name: Spanned<String>,
     pub(crate) interface: Option<Spanned<String>>,
     pub(crate) weight: Option<Spanned<i128>>,
+    pub(crate) rate: RawRates,
+    pub(crate) on_degraded: Option<Spanned<String>>,
     pub(crate) ipv4: Option<RawAccess>,
     pub(crate) ipv6: Option<RawAccess>,
     pub(crate) probe: RawProbe,
@@ -78,10 +80,31 @@ pub(crate) struct RawPrefix {
 pub(crate) struct RawProbe {
     pub(crate) targets: Option<Texts>,
     pub(crate) quorum: Option<Spanned<i128>>,
+    pub(crate) profile: Option<Spanned<String>>,
     pub(crate) interval: Option<Spanned<String>>,
+    pub(crate) burst: Option<Spanned<String>>,
     pub(crate) timeout: Option<Spanned<String>>,
     pub(crate) fall: Option<Spanned<i128>>,
     pub(crate) rise: Option<Spanned<i128>>,
+    pub(crate) window: Option<Spanned<String>>,
+    pub(crate) loss: Option<RawLimits>,
+    pub(crate) rtt: Option<RawLimits>,
+    pub(crate) hold: Option<Spanned<String>>,
+    pub(crate) damping: Option<Spanned<String>>,
+}
+
+/// `loss` or `rtt` of `[probe]`.
+#[derive(Default)]
+pub(crate) struct RawLimits {
+    pub(crate) degraded: Option<Spanned<String>>,
+    pub(crate) fail: Option<Spanned<String>>,
+}
+
+/// `[uplink.NAME.rate]`.
+#[derive(Default)]
+pub(crate) struct RawRates {
+    pub(crate) down: Option<Spanned<String>>,
+    pub(crate) up: Option<Spanned<String>>,
 }
 
 /// `[reserve]`.
@@ -134,10 +157,10 @@ impl RawFile {
             groups,
             policies: RawPolicy::read_all(&top, found),
             probe: match top.table("probe", found) {
-                Some((_, table)) => RawProbe::read(
-                    &Reader::open(table, &keys::PROBE_ALL, "probe", found),
-                    found,
-                ),
+                Some((_, table)) => {
+                    let reader = Reader::open(table, &keys::PROBE_ALL, "probe", found);
+                    RawProbe::read(&reader, "probe", found)
+                }
                 None => RawProbe::default(),
             },
             reserve: match top.table("reserve", found) {
@@ -164,16 +187,29 @@ impl RawUplink {
         }
         let ipv4 = RawAccess::read(&reader, "ipv4", &keys::IPV4, &header, found);
         let ipv6 = RawAccess::read(&reader, "ipv6", &keys::IPV6, &header, found);
+        let rate = match reader.table("rate", found) {
+            Some((_, table)) => {
+                let reader = Reader::open(table, &keys::RATE, &format!("{header}.rate"), found);
+                RawRates {
+                    down: reader.text("down", found),
+                    up: reader.text("up", found),
+                }
+            }
+            None => RawRates::default(),
+        };
         let probe = match reader.table("probe", found) {
             Some((_, table)) => {
                 let header = format!("{header}.probe");
-                RawProbe::read(&Reader::open(table, &keys::PROBE, &header, found), found)
+                let reader = Reader::open(table, &keys::PROBE, &header, found);
+                RawProbe::read(&reader, &header, found)
             }
             None => RawProbe::default(),
         };
         Self {
             interface: reader.text("interface", found),
             weight: reader.integer("weight", found),
+            rate,
+            on_degraded: reader.text("on_degraded", found),
             ipv4,
             ipv6,
             probe,
@@ -211,14 +247,30 @@ impl RawAccess {
 }
 
 impl RawProbe {
-    fn read(reader: &Reader<'_>, found: &mut Found) -> Self {
+    fn read(reader: &Reader<'_>, header: &str, found: &mut Found) -> Self {
+        let mut limits = |key: &'static str, keys| {
+            let (_, table) = reader.table(key, found)?;
+            let reader = Reader::open(table, keys, &format!("{header}.{key}"), found);
+            Some(RawLimits {
+                degraded: reader.text("degraded", found),
+                fail: reader.text("fail", found),
+            })
+        };
+        let (loss, rtt) = (limits("loss", &keys::LOSS), limits("rtt", &keys::RTT));
         Self {
             targets: reader.texts("targets", found),
             quorum: reader.integer("quorum", found),
+            profile: reader.text("profile", found),
             interval: reader.text("interval", found),
+            burst: reader.text("burst", found),
             timeout: reader.text("timeout", found),
             fall: reader.integer("fall", found),
             rise: reader.integer("rise", found),
+            window: reader.text("window", found),
+            loss,
+            rtt,
+            hold: reader.text("hold", found),
+            damping: reader.text("damping", found),
         }
     }
 }

@@ -34,6 +34,16 @@ weight = 2
 # ---- everything from here on is optional; keys are shown with their default,
 # ---- groups and policies are examples
 
+# What new connections do while this uplink is degraded: "yield" to uplinks of
+# the same tier that are well, or "keep" to it.
+#on_degraded = "yield"
+
+# What the line can carry, in bits a second: a full line is not a bad one. Without
+# it the highest rate that was measured counts.
+#[uplink.isp2.rate]
+#down = "100mbit"
+#up = "40mbit"
+
 # One table for each family. Without one a family is used where the interface
 # has it; with one its absence is a failure.
 #[uplink.isp1.ipv4]
@@ -153,17 +163,43 @@ weight = 2
 # has fewer.
 #quorum = 1
 
-# Time between two questions to a target, 10ms to 1h.
-#interval = "500ms"
+# A set of the numbers below: "fast", "balanced", or "metered" for lines where
+# each byte costs.
+#profile = "balanced"
 
-# How long an answer may take, 10ms to 1m.
+# Time between two questions to a target while all is well, 10ms to 1h.
+#interval = "1s"
+
+# The same after a missed answer or another sign of trouble, until it is clear
+# what is wrong.
+#burst = "70ms"
+
+# How long an answer may take, 10ms to 1m. It is missed sooner, by the target's
+# own round-trip times, but counts until then.
 #timeout = "1s"
 
-# So many lost answers in a row, and a target counts as silent.
+# So many missed answers in a row, and a target counts as silent; more on a line
+# that loses some anyway.
 #fall = 3
 
-# So many answers in a row, and a silent target counts again.
+# So many answers in a row, and a silent target of a dead line counts again.
 #rise = 5
+
+# Over how long loss and round-trip times are judged.
+#window = "10s"
+
+# From what part of lost answers on an uplink is degraded, and failed. While it
+# is degraded, new connections use uplinks of the same tier that are well.
+#loss = { degraded = "10%", fail = "off" }
+
+# The same for the median round-trip time, such as "300ms".
+#rtt = { degraded = "off", fail = "off" }
+
+# How long an uplink stays down or degraded at least.
+#hold = "0s"
+
+# An uplink that fails again and again is held back: half-life of its penalty.
+#damping = "60s"
 
 #[uplink.isp1.probe]
 #quorum = 1

@@ -75,6 +75,11 @@ fn value(kind: Kind) -> Value {
         }
         Kind::Truth => json!({ "type": "boolean" }),
         Kind::Duration => json!({ "type": "string", "pattern": r"^\s*\d+\s*[a-z]+" }),
+        Kind::DurationOrOff => json!({ "type": "string", "pattern": r"^(off|\s*\d+\s*[a-z]+.*)$" }),
+        Kind::PercentOrOff => json!({ "type": "string", "pattern": r"^(off|\s*[\d.]+\s*%\s*)$" }),
+        Kind::Rate => json!({
+            "type": "string", "pattern": r"^\s*[\d.]+\s*([kK]|[mM]|[gG])[bB][iI][tT](/[sS])?\s*$",
+        }),
         Kind::Word(words) => json!({ "enum": words }),
         Kind::WordOrTable(words, keys) => json!({ "oneOf": [{ "enum": words }, table(keys)] }),
         Kind::Gateway(family) => address_or("auto", family),

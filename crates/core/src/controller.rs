@@ -20,6 +20,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watch;
 
 pub use interfaces::with_first_names;
 pub(crate) use view::state_of;
@@ -31,16 +32,16 @@ use uplinkd_model::{Config, Family, Mark, Observed, Reserve, notice::Notice};
 
 use crate::{
     Time,
-    event::{Action, Avoided, Event, HintKind, Probe},
+    event::{Action, Avoided, Event, HintKind},
     families::PerFamily,
     policies::{Policies, has_schedule},
     prefixes::Prefixes,
     prepared::Prepared,
-    probe::{Due, Schedule, TargetKey},
+    probe::Schedule,
     select::{Service, Serving},
 };
 use interfaces::Words;
-use line::{LineState, access};
+use line::LineState;
 use resort::Resort;
 use review::Review;
 use serve::OwedMove;
@@ -61,6 +62,8 @@ pub struct Controller {
     /// Each family of each uplink.
     lines: Vec<LineState>,
     schedule: Schedule,
+    /// When counters are read next; none where no line is watched.
+    count_at: Option<Time>,
     observed: Option<Observed>,
     service: PerFamily<Service>,
     /// Which tier serves, for each outlet of the configuration in its order.
@@ -97,6 +100,7 @@ impl Controller {
             config,
             claims,
             schedule: Schedule::default(),
+            count_at: None,
             observed: None,
             service: PerFamily::default(),
             departed: Vec::new(),
@@ -134,23 +138,9 @@ impl Controller {
             } => {
                 self.take_link(index, &name, (admin_up, carrier, gone), now);
             }
-            Event::Reply { probe, rtt } => {
-                if let Some(key) = self.schedule.close(probe) {
-                    let spec = &access(&self.config, &self.lines[key.line]).probe;
-                    let target = &mut self.lines[key.line].targets[key.target];
-                    if rtt <= spec.timeout {
-                        target.answered(rtt, spec);
-                    } else {
-                        target.lost(spec);
-                    }
-                    self.rejudge(key.line, now);
-                }
-            }
-            Event::SendFailed { probe } => {
-                if let Some(key) = self.schedule.close(probe) {
-                    self.count_lost(key, now);
-                }
-            }
+            Event::Reply { probe, rtt } => self.take_reply(probe, rtt, now),
+            Event::SendFailed { probe } => self.take_send_failure(probe, now),
+            Event::Counted(counters) => self.take_counters(&counters, now),
             Event::Outcomes(outcomes) => self.take_outcomes(outcomes, now),
             Event::Config(config) => self.take_config(*config, None, now),
             Event::Prepared(prepared) => {
@@ -171,6 +161,7 @@ impl Controller {
             .into_iter()
             .chain(self.settle.next_deadline())
             .chain(self.failback_deadline())
+            .chain(self.watch_deadline())
             .min()
     }
 
@@ -191,41 +182,6 @@ impl Controller {
 
     fn notify(&mut self, notice: Notice) {
         self.actions.push_back(Action::Notify(notice));
-    }
-
-    /// Asks, and counts what was not answered. Only when the time itself is the news: an answer that
-    /// is told now may have waited while the shell was busy, and others with it.
-    fn run_due(&mut self, now: Time) {
-        while let Some(due) = self.schedule.next_due(now, |key| {
-            let spec = &access(&self.config, &self.lines[key.line]).probe;
-            (spec.interval, spec.timeout)
-        }) {
-            match due {
-                Due::Lost(key) => self.count_lost(key, now),
-                Due::Ask(key, id) => {
-                    let uplink = self.uplink_of(key.line);
-                    let Some(target) = self.address_of(key) else {
-                        self.schedule.stop(key);
-                        continue;
-                    };
-                    let mark = self.config.reserve.mark_in(uplink.slot).value;
-                    let (device, name) = (uplink.interface.clone(), uplink.name.clone());
-                    self.actions.push_back(Action::Probe(Probe {
-                        id,
-                        uplink: name,
-                        device,
-                        mark,
-                        target,
-                    }));
-                }
-            }
-        }
-    }
-
-    fn count_lost(&mut self, key: TargetKey, now: Time) {
-        let spec = &access(&self.config, &self.lines[key.line]).probe;
-        self.lines[key.line].targets[key.target].lost(spec);
-        self.rejudge(key.line, now);
     }
 
     fn take_hint(&mut self, what: HintKind, now: Time) {

@@ -7,7 +7,9 @@ use std::{
 };
 
 use ipnet::Ipv6Net;
-use uplinkd_model::{Config, Connection, Observed, Outcome, Plan, UplinkName, notice::Notice};
+use uplinkd_model::{
+    Config, Connection, Counters, Observed, Outcome, Plan, UplinkName, notice::Notice,
+};
 
 use crate::prepared::Prepared;
 
@@ -57,6 +59,8 @@ pub enum Event {
         /// Which one.
         probe: ProbeId,
     },
+    /// The answer to [`Action::Count`], by the interfaces' indexes; without those that are gone.
+    Counted(BTreeMap<u32, Counters>),
     /// What became of the steps of the last [`Action::Apply`], in order.
     Outcomes(Vec<Outcome>),
     /// A new configuration is in force.
@@ -100,6 +104,9 @@ pub enum HintKind {
 pub enum Action {
     /// Send a probe; answer with [`Event::Reply`] or [`Event::SendFailed`], or not at all.
     Probe(Probe),
+    /// Read the counters of the interfaces of these indexes; answer with [`Event::Counted`], or not at
+    /// all.
+    Count(Vec<u32>),
     /// Read the kernel; answer with [`Event::Observed`] or [`Event::ObserveFailed`].
     Observe {
         /// Also read our nft table back, which costs a process.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use uplinkd_model::{
-    Access, Config, Family, Gateway, Group, Link, Member, Nat, Observed, Outlet, OutletKind,
-    ProbeSpec, Reserve, Slot, TableId, Target, Uplink, UplinkName,
+    Access, Config, Family, Gateway, Group, Limits, Link, Member, Nat, Observed, Outlet,
+    OutletKind, ProbeSpec, Rates, Reserve, Slot, TableId, Target, Uplink, UplinkName,
     kernel_state::{Device, ForeignDefault, NftState},
     policy::{Clause, End, Failback, Outflow, OutletTier, Policy, PolicyFlows, Selector},
 };
@@ -34,6 +34,9 @@ pub(crate) fn access(target: IpAddr) -> Access {
             timeout: Duration::from_millis(100),
             fall: 3,
             rise: 5,
+            loss: Limits::default(),
+            damping: None,
+            ..ProbeSpec::default()
         },
     }
 }
@@ -44,6 +47,8 @@ pub(crate) fn config() -> Config {
         name: name(n),
         slot: Slot(n),
         interface: format!("wan{n}"),
+        rates: Rates::default(),
+        yields: true,
         ipv4: Some(access([198, 18, 0, 1].into())),
         ipv6: None,
     };

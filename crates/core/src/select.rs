@@ -11,12 +11,16 @@ pub(crate) use service::{Candidate, Service, service};
 
 use uplinkd_model::{Member, notice::Share};
 
-/// The members of a tier that are in service, with their weights.
+/// The members of a tier that are in service, with their weights; without those that yield, where
+/// another one does not.
 pub(crate) fn shares(members: &[Member], service: &Service) -> Vec<Share> {
     let serving = members
         .iter()
         .filter(|m| service.uplinks.contains(&m.uplink));
+    let yields = |m: &&Member| service.yielding.contains(&m.uplink);
+    let all_yield = serving.clone().all(|m| yields(&m));
     serving
+        .filter(|m| all_yield || !yields(m))
         .map(|m| Share {
             uplink: m.uplink.clone(),
             weight: m.weight,

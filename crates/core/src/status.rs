@@ -5,7 +5,10 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::{IpNet, Ipv6Net};
 use uplinkd_model::{Family, Health, Mark, Reason, TableId, Target, UplinkName, notice::Share};
 
-use crate::{PerFamily, Time, Waiting, probe::TargetVerdict};
+use crate::{
+    PerFamily, Time, Waiting,
+    probe::{Figures, TargetVerdict},
+};
 
 /// Everything that a person may want to see at a glance.
 #[derive(Clone, Debug)]
@@ -80,8 +83,8 @@ pub struct TargetSnapshot {
     pub decides: bool,
     /// The newest round-trip time.
     pub last_rtt: Option<Duration>,
-    /// Lost probes as a part of 1, over the last 100.
-    pub loss: f64,
+    /// Loss and round-trip times over the window.
+    pub figures: Figures,
     /// Probes with a result since the start.
     pub sent: u64,
     /// Those that were lost.

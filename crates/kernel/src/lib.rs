@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod connections;
+mod counters;
 pub mod decode;
 pub mod encode;
 mod errno;

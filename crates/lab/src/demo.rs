@@ -224,6 +224,7 @@ fn config(lab: &Lab) -> String {
          timeout = \"100ms\"\n\
          fall = 3\n\
          rise = 5\n\
+         damping = \"off\"\n\
          targets = [\"gateway\", \"icmp:198.18.0.1\", \"icmp:198.18.0.2\"]\n"
         .to_owned();
     for isp in lab.isps() {

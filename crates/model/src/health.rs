@@ -1,8 +1,10 @@
 //! Health of an uplink and the reasons for it.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use crate::probe::Permille;
 
 /// The settled state of an uplink. Unknown is a value of its own: it never cuts a line that works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,6 +82,52 @@ pub enum Reason {
     },
     /// No targets are configured: the link alone decides.
     LinkOnly,
+    /// Every target is silent on every line, while others answer: they are at fault, not the lines.
+    TargetsDown,
+    /// Too few targets answer, but packets come in as usual.
+    TrafficFlows {
+        /// Targets that answer.
+        passing: usize,
+        /// Targets that count.
+        total: usize,
+    },
+    /// Too many answers are lost.
+    Lossy {
+        /// What part.
+        loss: Permille,
+        /// From what part on.
+        limit: Permille,
+        /// Over what time.
+        over: Duration,
+    },
+    /// Answers take too long.
+    Slow {
+        /// How long, at the median.
+        rtt: Duration,
+        /// From what time on.
+        limit: Duration,
+        /// Over what time.
+        over: Duration,
+    },
+    /// Answers are lost or late because its own traffic fills the line.
+    Full,
+    /// It works again, but fails too often.
+    Held {
+        /// How often it failed lately.
+        failures: u32,
+        /// For how long it is held out of service.
+        left: Duration,
+    },
+}
+
+impl Reason {
+    /// The same, with the time over which it was judged.
+    pub fn over(mut self, window: Duration) -> Self {
+        if let Self::Lossy { over, .. } | Self::Slow { over, .. } = &mut self {
+            *over = window;
+        }
+        self
+    }
 }
 
 impl fmt::Display for Reason {
@@ -117,6 +165,30 @@ impl fmt::Display for Reason {
                 }
             }
             Self::LinkOnly => f.write_str("the link is up; no targets are probed"),
+            Self::TargetsDown => {
+                f.write_str("its targets are silent on every line: they are down, not the line")
+            }
+            Self::TrafficFlows { passing, total } => write!(
+                f,
+                "{passing} of {total} targets answer, but packets come in as usual"
+            ),
+            Self::Lossy { loss, limit, over } => {
+                write!(
+                    f,
+                    "{loss} of answers lost in {over:?} ({limit} is too much)"
+                )
+            }
+            Self::Slow { rtt, limit, over } => write!(
+                f,
+                "answers take {:.0?} at the median in {over:?} ({limit:?} is too long)",
+                rtt
+            ),
+            Self::Full => f.write_str("the line is full with its own traffic"),
+            Self::Held { failures, left } => write!(
+                f,
+                "it works, but failed {failures} times lately: held back for {:.0} s",
+                left.as_secs_f64()
+            ),
         }
     }
 }

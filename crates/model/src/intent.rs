@@ -10,7 +10,7 @@ use crate::{
     net::Family,
     policy::{Failback, Outlet, Policy, Sticky},
     prefix::PrefixSource,
-    probe::ProbeSpec,
+    probe::{ProbeSpec, Rates},
     reserve::Reserve,
 };
 
@@ -50,6 +50,10 @@ pub struct Uplink {
     pub slot: Slot,
     /// The interface's name.
     pub interface: String,
+    /// What the line can carry, where the file says so.
+    pub rates: Rates,
+    /// Whether new connections use other uplinks of the tier while it is degraded, if these are well.
+    pub yields: bool,
     /// How IPv4 leaves by it; none: not routed by us.
     pub ipv4: Option<Access>,
     /// How IPv6 leaves by it; none: not routed by us.

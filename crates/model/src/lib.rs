@@ -30,5 +30,5 @@ pub use net::Family;
 pub use plan::{Outcome, Plan, PlannedStep, Step};
 pub use policy::{Outlet, OutletKind, Policy};
 pub use prefix::{PrefixFacts, PrefixSource};
-pub use probe::{ProbeSpec, Target};
+pub use probe::{Counters, Limits, Permille, ProbeSpec, Profile, Rates, Target};
 pub use reserve::Reserve;

@@ -33,14 +33,112 @@ pub struct ProbeSpec {
     pub targets: Vec<Target>,
     /// How many of the deciding targets must answer, at least 1.
     pub quorum: usize,
-    /// Time between two questions to one target.
+    /// Time between two questions to one target while all is well.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// The same after a miss, or a sign that something is wrong, until it is clear what.
+    pub burst: Duration,
+    /// How long an answer may take. It is missed earlier, by the target's own round-trip times, but
+    /// until then it still counts.
     pub timeout: Duration,
-    /// Consecutive losses that fail a target, at least 1.
+    /// Misses in a row that fail a target, at least 1; more where the line loses some anyway.
     pub fall: u32,
-    /// Consecutive answers that make a failed target pass again, at least 1.
+    /// Answers in a row that make a target of a dead line pass again, at least 1.
     pub rise: u32,
+    /// Over how long loss and round-trip times are judged.
+    pub window: Duration,
+    /// From which part of lost answers on a line is degraded, and failed.
+    pub loss: Limits<Permille>,
+    /// From which round-trip time on, at the median, a line is degraded, and failed.
+    pub rtt: Limits<Duration>,
+    /// How long a state is kept at least before the line may be better again.
+    pub hold: Duration,
+    /// In which time the penalty of a line that fails again and again is halved; none: it always
+    /// returns as soon as it works.
+    pub damping: Option<Duration>,
+}
+
+/// From where on something is not good any more, and from where on not good enough; none: never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits<T> {
+    /// Not good any more.
+    pub degraded: Option<T>,
+    /// Not good enough.
+    pub fail: Option<T>,
+}
+
+/// A part in thousandths.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Permille(pub u16);
+
+impl Permille {
+    /// As a part of 1.
+    pub fn of_one(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+}
+
+impl fmt::Display for Permille {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 10.0)
+    }
+}
+
+/// A named set of the numbers in [`ProbeSpec`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    /// Finds failures as soon as probes alone can.
+    Fast,
+    /// A second where nothing moves, less under traffic.
+    #[default]
+    Balanced,
+    /// Next to nothing on a quiet line.
+    Metered,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fast, Self::Balanced, Self::Metered];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Balanced => "balanced",
+            Self::Metered => "metered",
+        }
+    }
+
+    /// Its numbers, without targets.
+    pub fn spec(self) -> ProbeSpec {
+        let ms = Duration::from_millis;
+        let (interval, burst, window) = match self {
+            Self::Fast => (ms(200), ms(50), ms(10_000)),
+            Self::Balanced => (ms(1000), ms(70), ms(10_000)),
+            Self::Metered => (ms(30_000), ms(100), ms(60_000)),
+        };
+        ProbeSpec {
+            targets: Vec::new(),
+            quorum: 1,
+            interval,
+            burst,
+            timeout: ms(1000),
+            fall: 3,
+            rise: 5,
+            window,
+            loss: Limits {
+                degraded: Some(Permille(100)),
+                fail: None,
+            },
+            rtt: Limits {
+                degraded: None,
+                fail: None,
+            },
+            hold: Duration::ZERO,
+            damping: Some(Duration::from_secs(60)),
+        }
+    }
 }
 
 impl ProbeSpec {
@@ -53,4 +151,45 @@ impl ProbeSpec {
     pub fn deciding(&self) -> usize {
         self.targets.iter().filter(|t| self.decides(**t)).count()
     }
+}
+
+impl Default for ProbeSpec {
+    /// The default profile's, without targets.
+    fn default() -> Self {
+        Profile::default().spec()
+    }
+}
+
+/// What an interface has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that came in.
+    pub rx_packets: u64,
+    /// Packets that left.
+    pub tx_packets: u64,
+    /// Bytes that came in, with link headers where the device counts them.
+    pub rx_bytes: u64,
+    /// Bytes that left.
+    pub tx_bytes: u64,
+}
+
+impl Counters {
+    /// What was counted since then; none where the counters have begun again.
+    pub fn since(self, before: Self) -> Option<Self> {
+        Some(Self {
+            rx_packets: self.rx_packets.checked_sub(before.rx_packets)?,
+            tx_packets: self.tx_packets.checked_sub(before.tx_packets)?,
+            rx_bytes: self.rx_bytes.checked_sub(before.rx_bytes)?,
+            tx_bytes: self.tx_bytes.checked_sub(before.tx_bytes)?,
+        })
+    }
+}
+
+/// What a line can carry, in bytes a second; none: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Towards us.
+    pub down: Option<u64>,
+    /// Away from us.
+    pub up: Option<u64>,
 }

@@ -4,7 +4,9 @@
 mod layout;
 mod remains;
 
-use uplinkd_model::{Gateway, Health, Target, Uplink};
+use std::net::IpAddr;
+
+use uplinkd_model::{Family, Gateway, Health, Target, Uplink};
 
 pub use layout::{Layout, LayoutKind, layouts};
 pub use remains::leftovers;
@@ -20,6 +22,9 @@ pub struct Expected {
     pub usable: bool,
     /// The interface has no address of the family, and nobody said that it should.
     pub may_be_absent: bool,
+    /// One of its hosts answers nobody: whether the line counts as down may hang on what the daemon
+    /// knows of other lines at the moment.
+    pub has_dead_host: bool,
 }
 
 /// The lines' health: up where the link is usable and enough of the targets that decide would
@@ -41,6 +46,7 @@ fn expected_of(index: usize, uplinks: &[Uplink], kernel: &Kernel, net: &Net) -> 
             health: Health::Unknown,
             usable: false,
             may_be_absent: true,
+            has_dead_host: false,
         };
     };
     let mut asked: Vec<_> = access
@@ -60,6 +66,8 @@ fn expected_of(index: usize, uplinks: &[Uplink], kernel: &Kernel, net: &Net) -> 
         Gateway::Auto => true,
         Gateway::Address(gateway) => line.gateway == Some(gateway),
     };
+    let has_dead_host = asked.iter().any(|a| net.dead_hosts.contains(a));
+    asked.retain(|a| !is_at_fault(*a, line.family, uplinks, kernel, net));
     let answers = asked
         .iter()
         .filter(|a| is_provided && gateway_fits && net.would_answer(index, **a))
@@ -73,7 +81,42 @@ fn expected_of(index: usize, uplinks: &[Uplink], kernel: &Kernel, net: &Net) -> 
         },
         usable,
         may_be_absent: !has_address && !access.expected,
+        has_dead_host,
     }
+}
+
+/// Whether a host answers nobody while another one does: seen where at least two lines ask them, and one
+/// of these works.
+fn is_at_fault(
+    host: IpAddr,
+    family: Family,
+    uplinks: &[Uplink],
+    kernel: &Kernel,
+    net: &Net,
+) -> bool {
+    let asks = |line: &usize| {
+        let line = &net.lines[*line];
+        let link = kernel.link(&line.interface);
+        let usable = link
+            .is_some_and(|l| l.admin_up && l.carrier && l.addresses_of(family).next().is_some());
+        line.routed && usable && uplinks[line.uplink].access(family).is_some()
+    };
+    let lines: Vec<_> = net.of(family).filter(asks).collect();
+    let targets = |line: &usize| {
+        let access = uplinks[net.lines[*line].uplink].access(family);
+        access.map_or(&[][..], |a| &a.probe.targets)
+    };
+    let another_answers = |line: &usize| {
+        targets(line).iter().any(|target| match target {
+            Target::Icmp(other) => *other != host && net.would_answer(*line, *other),
+            Target::Gateway => false,
+        })
+    };
+    net.dead_hosts.contains(&host)
+        && lines.len() > 1
+        && lines
+            .iter()
+            .any(|l| net.has_link(kernel, *l) && another_answers(l))
 }
 
 /// Whether these are the right lines of a family in service: all that are up; with none, some that

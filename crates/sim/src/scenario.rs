@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use uplinkd_model::{
-    Access, Config, Family, Gateway, Mark, Nat, Nexthop, NexthopId, NexthopKind, ProbeSpec, Proto,
-    Reserve, Route, RouteVia, Rule, Slot, TableId, Target, Uplink, UplinkName,
+    Access, Config, Family, Gateway, Limits, Mark, Nat, Nexthop, NexthopId, NexthopKind, ProbeSpec,
+    Proto, Reserve, Route, RouteVia, Rule, Slot, TableId, Target, Uplink, UplinkName,
     kernel_state::Device, policy::MINUTES_PER_WEEK,
 };
 
@@ -114,6 +114,7 @@ fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
     let mut slots: Vec<u16> = (1..=Reserve::default().slot_max()).collect();
     luck.shuffle(&mut slots);
     let has_only_v4 = luck.u8(0..10) < 3;
+    let hosts = luck.u8(0..=3);
     let (mut uplinks, mut lines) = (Vec::new(), Vec::new());
     for (index, slot) in slots.into_iter().take(luck.usize(2..=5)).enumerate() {
         // Which families the file allows, and of these, whether the provider has IPv6.
@@ -129,7 +130,7 @@ fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
         };
         let mut access = |family, provided| {
             let line = line(luck, (index, &name), family, provided);
-            let access = access(luck, &line);
+            let access = access(luck, &line, hosts);
             lines.push(line);
             access
         };
@@ -141,6 +142,8 @@ fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
             name,
             slot: Slot(slot),
             interface: interface(index),
+            rates: Default::default(),
+            yields: true,
             ipv4,
             ipv6,
         });
@@ -193,7 +196,7 @@ fn line(
     }
 }
 
-fn access(luck: &mut fastrand::Rng, line: &Line) -> Access {
+fn access(luck: &mut fastrand::Rng, line: &Line, hosts: u8) -> Access {
     let is_fixed = luck.u8(0..6) == 0;
     let gateway = line.gateway.filter(|_| is_fixed);
     Access {
@@ -205,7 +208,7 @@ fn access(luck: &mut fastrand::Rng, line: &Line) -> Access {
         gateway: gateway.map_or(Gateway::Auto, Gateway::Address),
         nat: Nat::Masquerade,
         prefix: Default::default(),
-        probe: probe_spec(luck, line.family),
+        probe: probe_spec(luck, line.family, hosts),
     }
 }
 
@@ -250,20 +253,26 @@ pub fn host(family: Family, n: u8) -> IpAddr {
     }
 }
 
-fn probe_spec(luck: &mut fastrand::Rng, family: Family) -> ProbeSpec {
+/// Every line asks the same `hosts` hosts: whether one of them is at fault itself is seen by comparison.
+fn probe_spec(luck: &mut fastrand::Rng, family: Family, hosts: u8) -> ProbeSpec {
     let mut targets = Vec::new();
     if luck.bool() {
         targets.push(Target::Gateway);
     }
-    targets.extend((1..=luck.u8(0..=3)).map(|n| Target::Icmp(host(family, n))));
+    targets.extend((1..=hosts).map(|n| Target::Icmp(host(family, n))));
     let interval = luck.choice([200, 300, 500, 1000]).unwrap_or(500);
     let mut spec = ProbeSpec {
         targets,
         quorum: 1,
         interval: Duration::from_millis(interval),
+        burst: Duration::from_millis(luck.choice([50, 100, interval]).unwrap_or(interval)),
         timeout: Duration::from_millis(interval * luck.u64(5..15) / 10),
         fall: luck.u32(1..=4),
         rise: luck.u32(1..=5),
+        // What the world comes to is worked out without history, which these are made of.
+        loss: Limits::default(),
+        damping: None,
+        ..ProbeSpec::default()
     };
     spec.quorum = luck.usize(1..=spec.deciding().max(1));
     spec

@@ -305,7 +305,9 @@ impl World {
         if let Some(daemon) = &mut self.daemon {
             actions.extend(std::iter::from_fn(|| daemon.controller.next_action()));
         }
-        let only_probes = actions.iter().all(|a| matches!(a, Action::Probe(_)));
+        let only_probes = actions
+            .iter()
+            .all(|a| matches!(a, Action::Probe(_) | Action::Count(_)));
         let is_due = self.is_failback_due();
         if !(was_answer && only_probes) || is_due {
             let before = self.said.in_service.clone();
@@ -324,7 +326,7 @@ impl World {
                     self.note_in(wait, Happening::List(self.shell.incarnation));
                 }
                 // There are no hosts here that would hear it.
-                Action::Advertise(_) => {}
+                Action::Advertise(_) | Action::Count(_) => {}
                 Action::Notify(notice) => self.say(|| format!("          says: {notice}")),
             }
         }

@@ -75,7 +75,9 @@ fn uplinks(text: &mut String, weights: &[u16]) {
          interval = \"{every}ms\"\n\
          timeout = \"{every}ms\"\n\
          fall = 3\n\
-         rise = 5\n",
+         rise = 5\n\
+         damping = \"off\"\n\
+         loss = {{ degraded = \"off\" }}\n",
     );
 }
 

@@ -20,9 +20,16 @@ const POLYWAN_FOLDER: &str = "/run/polywan";
 /// A way to make the router a multi-uplink router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Candidate {
-    /// This project, probing each 100 ms.
+    /// This project as it comes: profile `balanced`.
     Uplinkd,
-    /// This project, probing each second, for its cost while nothing happens.
+    /// This project with profile `fast`.
+    UplinkdFast,
+    /// This project with profile `metered`.
+    UplinkdMetered,
+    /// This project without damping, where a line fails again and again on purpose.
+    #[value(skip)]
+    UplinkdUndamped,
+    /// This project with IPv4 alone, for its cost while nothing happens.
     #[value(skip)]
     UplinkdSlow,
     /// The well-known iproute2 recipe with a loop that pings the gateways each second.
@@ -37,6 +44,9 @@ impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Uplinkd => "uplinkd",
+            Self::UplinkdFast => "uplinkd-fast",
+            Self::UplinkdMetered => "uplinkd-metered",
+            Self::UplinkdUndamped => "uplinkd-undamped",
             Self::UplinkdSlow => "uplinkd 1 s",
             Self::Script => "script",
             Self::Polywan => "polywan",
@@ -56,8 +66,13 @@ impl Candidate {
     /// how long ago the last check was.
     pub(super) fn period(self) -> Duration {
         match self {
-            Self::Uplinkd => Duration::from_millis(100),
-            Self::UplinkdSlow | Self::Script | Self::PolywanFast => Duration::from_secs(1),
+            Self::UplinkdFast => Duration::from_millis(200),
+            Self::Uplinkd
+            | Self::UplinkdMetered
+            | Self::UplinkdUndamped
+            | Self::UplinkdSlow
+            | Self::Script
+            | Self::PolywanFast => Duration::from_secs(1),
             Self::Polywan => Duration::from_secs(5),
         }
     }
@@ -67,8 +82,8 @@ impl Candidate {
         let is_unsteady = matches!(fault, Fault::Loss(_) | Fault::Flap(_));
         let seconds = match self {
             _ if is_unsteady => 16,
-            Self::Uplinkd => 6,
-            Self::UplinkdSlow | Self::Script | Self::PolywanFast => 8,
+            Self::Uplinkd | Self::UplinkdUndamped | Self::UplinkdFast => 6,
+            Self::UplinkdMetered | Self::UplinkdSlow | Self::Script | Self::PolywanFast => 8,
             Self::Polywan => 20,
         };
         Duration::from_secs(seconds)
@@ -76,7 +91,19 @@ impl Candidate {
 
     /// Whether it is tried with this family: the others are set up for IPv4 alone.
     pub(super) fn speaks(self, family: Family) -> bool {
-        family == Family::V4 || matches!(self, Self::Uplinkd | Self::UplinkdSlow)
+        family == Family::V4 || self.is_uplinkd()
+    }
+
+    /// Whether it is this project.
+    pub(super) fn is_uplinkd(self) -> bool {
+        match self {
+            Self::Uplinkd
+            | Self::UplinkdFast
+            | Self::UplinkdMetered
+            | Self::UplinkdUndamped
+            | Self::UplinkdSlow => true,
+            Self::Script | Self::Polywan | Self::PolywanFast => false,
+        }
     }
 
     /// Whether it needs the program of that name.
@@ -92,12 +119,11 @@ impl Candidate {
     /// Everything that it is told, for the record.
     pub(super) fn settings(self) -> String {
         match self {
-            Self::Uplinkd => {
-                format!("{UPLINKD}{TARGETS}interval = \"100ms\"\ntimeout = \"100ms\"\n")
-            }
-            Self::UplinkdSlow => {
-                format!("{UPLINKD}{TARGETS_V4}interval = \"1s\"\ntimeout = \"1s\"\n")
-            }
+            Self::Uplinkd => format!("{UPLINKD}{TARGETS}"),
+            Self::UplinkdFast => format!("{UPLINKD}{TARGETS}profile = \"fast\"\n"),
+            Self::UplinkdUndamped => format!("{UPLINKD}{TARGETS}damping = \"off\"\n"),
+            Self::UplinkdMetered => format!("{UPLINKD}{TARGETS}profile = \"metered\"\n"),
+            Self::UplinkdSlow => format!("{UPLINKD}{TARGETS_V4}"),
             Self::Script => script(),
             Self::Polywan => polywan(""),
             Self::PolywanFast => polywan(POLYWAN_FAST),
@@ -108,7 +134,11 @@ impl Candidate {
     pub(super) fn start(self, lab: &Lab, programs: &Programs) -> Result<RouterDaemon> {
         let places = Places::new(lab)?;
         let command = match self {
-            Self::Uplinkd | Self::UplinkdSlow => {
+            Self::Uplinkd
+            | Self::UplinkdFast
+            | Self::UplinkdMetered
+            | Self::UplinkdUndamped
+            | Self::UplinkdSlow => {
                 places.write_config(&self.settings())?;
                 let program = programs.uplinkd.as_deref();
                 let mut command = places.command(program.context("there is no uplinkd")?);
@@ -146,8 +176,6 @@ interface = "wan2"
 weight = 2
 
 [probe]
-fall = 3
-rise = 3
 "#;
 /// The gateway and two hosts beyond it, in each family.
 const TARGETS: &str = r#"targets = ["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8",

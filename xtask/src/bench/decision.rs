@@ -184,12 +184,16 @@ fn config(lab: &Lab, groups: usize, cause: Cause, family: Family) -> Result<Conf
                 timeout: Duration::from_millis(100),
                 fall: 3,
                 rise: 1,
+                damping: None,
+                ..ProbeSpec::default()
             },
         };
         Ok(Uplink {
             name: UplinkName::new(&isp.to_string())?,
             slot: Slot(isp.number().into()),
             interface: isp.interface(),
+            rates: Default::default(),
+            yields: true,
             ipv4: (family == Family::V4).then(|| access.clone()),
             ipv6: (family == Family::V6).then_some(access),
         })

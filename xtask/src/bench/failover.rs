@@ -89,7 +89,7 @@ pub(super) fn run(args: &FailoverArgs) -> Result<ExitCode> {
 
     let target = program::target_folder()?;
     leave_out_impossible(&mut candidates);
-    let has_uplinkd = candidates.contains(&Candidate::Uplinkd);
+    let has_uplinkd = candidates.iter().any(|c| c.is_uplinkd());
     let has_polywan = candidates.iter().any(|c| c.is_polywan());
     let programs = Programs::prepare(&target, has_uplinkd, has_polywan)?;
     let mut machine = programs.machine();

@@ -116,7 +116,7 @@ pub(super) fn run(args: &StormArgs) -> Result<ExitCode> {
         "link add aside type veth peer name aside-far\nlink set aside up\n",
     )?;
     let _servers = Servers::start(lab.internet(), PORT)?;
-    let daemon = Candidate::Uplinkd.start(&lab, &programs)?;
+    let daemon = Candidate::UplinkdUndamped.start(&lab, &programs)?;
     wait_until_shared(&lab, &daemon, Family::V4)?;
     let mut outcomes = Vec::new();
     for storm in [
@@ -133,7 +133,7 @@ pub(super) fn run(args: &StormArgs) -> Result<ExitCode> {
     }
     let report = Report {
         machine,
-        settings: Candidate::Uplinkd.settings(),
+        settings: Candidate::UplinkdUndamped.settings(),
         outcomes,
     };
     print::line(&report.machine.line());

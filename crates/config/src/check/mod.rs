@@ -15,6 +15,7 @@ mod outlet;
 mod policy;
 mod prefix;
 mod probe;
+mod quality;
 mod reserve;
 mod room;
 mod uplink;

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, net::IpAddr, ops::Range, time::Duration};
 
 use toml::Spanned;
-use uplinkd_model::{Family, Gateway, ProbeSpec, Target};
+use uplinkd_model::{Family, Gateway, ProbeSpec, Profile, Target};
 
 use crate::{
     check::{
         address::{self, Scope},
         bounded,
         duration::{self, Limits},
+        quality, word,
     },
     diagnostic::Diagnostic,
     keys,
@@ -24,7 +25,27 @@ type Spans = BTreeMap<Field, Range<usize>>;
 const INTERVAL: Limits = Limits {
     least: Duration::from_millis(10),
     most: Duration::from_secs(3600),
-    hint: "\"500ms\" is the default; shorter finds failures sooner, longer costs less traffic",
+    hint: "\"1s\" is the default; shorter finds failures sooner, longer costs less traffic",
+};
+const BURST: Limits = Limits {
+    least: Duration::from_millis(10),
+    most: Duration::from_secs(3600),
+    hint: "\"70ms\" is the default; it is used for seconds only, after an answer is missed",
+};
+const WINDOW: Limits = Limits {
+    least: Duration::from_secs(1),
+    most: Duration::from_secs(3600),
+    hint: "\"10s\" is the default; a longer window judges more calmly",
+};
+const HOLD: Limits = Limits {
+    least: Duration::ZERO,
+    most: Duration::from_secs(24 * 3600),
+    hint: "\"0s\" is the default; `damping` holds back lines that fail again and again",
+};
+const DAMPING: Limits = Limits {
+    least: Duration::from_secs(1),
+    most: Duration::from_secs(24 * 3600),
+    hint: "\"60s\" is the default; \"off\" lets a line return whenever it works",
 };
 const TIMEOUT: Limits = Limits {
     least: Duration::from_millis(10),
@@ -79,11 +100,7 @@ impl Defaults {
                     .into_iter()
                     .chain(addresses.map(Target::Icmp))
                     .collect(),
-                quorum: 1,
-                interval: Duration::from_millis(500),
-                timeout: Duration::from_secs(1),
-                fall: 3,
-                rise: 5,
+                ..ProbeSpec::default()
             },
             spans: Spans::new(),
             is_sound: true,
@@ -132,6 +149,19 @@ impl Defaults {
             spec.targets = targets;
             spans.insert(Field::Targets, texts.span.clone());
         }
+        if let Some(raw) = &raw.profile {
+            let words = Profile::ALL.map(|p| (p.as_str(), p));
+            let profile = word(raw, &words, &what("profile"), "", found);
+            is_sound &= profile.is_some();
+            if let Some(profile) = profile {
+                let (targets, quorum) = (spec.targets, spec.quorum);
+                spec = ProbeSpec {
+                    targets,
+                    quorum,
+                    ..profile.spec()
+                };
+            }
+        }
         let mut set = |field, span, is_good: bool| {
             spans.insert(field, span);
             is_sound &= is_good;
@@ -163,6 +193,39 @@ impl Defaults {
             let rise = bounded(raw, keys::STREAK, &what("rise"), hint, found);
             set(Field::Rise, raw.span(), rise.is_some());
             spec.rise = rise.unwrap_or(spec.rise);
+        }
+        let mut time = |raw: &Option<Spanned<String>>, limits, key, value: &mut Duration| {
+            if let Some(raw) = raw {
+                let read = duration::check(raw, limits, &what(key), found);
+                is_sound &= read.is_some();
+                *value = read.unwrap_or(*value);
+            }
+        };
+        time(&raw.burst, &BURST, "burst", &mut spec.burst);
+        time(&raw.window, &WINDOW, "window", &mut spec.window);
+        time(&raw.hold, &HOLD, "hold", &mut spec.hold);
+        match &raw.damping {
+            Some(raw) if raw.get_ref() == quality::OFF => spec.damping = None,
+            Some(_) => {
+                let mut half_life = spec.damping.unwrap_or_default();
+                time(&raw.damping, &DAMPING, "damping", &mut half_life);
+                spec.damping = Some(half_life);
+            }
+            None => {}
+        }
+        if let Some(raw) = &raw.loss {
+            let limits = quality::loss(raw, spec.loss, whose, found);
+            is_sound &= limits.is_some();
+            spec.loss = limits.unwrap_or(spec.loss);
+        }
+        if let Some(raw) = &raw.rtt {
+            let limits = quality::rtt(raw, spec.rtt, spec.timeout, whose, found);
+            is_sound &= limits.is_some();
+            spec.rtt = limits.unwrap_or(spec.rtt);
+        }
+        if raw.interval.is_some() && raw.burst.is_none() {
+            // Whoever asks oftener than a burst does means it.
+            spec.burst = spec.burst.min(spec.interval);
         }
         let is_combination_new = raw.targets.is_some() || raw.quorum.is_some();
         if is_sound && is_combination_new {

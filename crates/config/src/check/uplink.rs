@@ -6,7 +6,7 @@ use toml::Spanned;
 use uplinkd_model::{Access, Family, Gateway, UplinkName, ids::NameError};
 
 use crate::{
-    check::{access, bounded, interface, probe, uplink_named},
+    check::{access, bounded, interface, probe, quality, uplink_named, word},
     diagnostic::Diagnostic,
     keys,
     parsed::{Field, ParsedUplink},
@@ -39,6 +39,17 @@ pub(super) fn check(
         .weight
         .as_ref()
         .map_or(Some(1), |w| weight(w, &whose, found));
+    let rates = quality::rates(&raw.rate, &whose, found);
+    let yields = raw.on_degraded.as_ref().map_or(Some(true), |text| {
+        let words = [("yield", true), ("keep", false)];
+        word(
+            text,
+            &words,
+            &format!("`on_degraded` of {whose}"),
+            "",
+            found,
+        )
+    });
     let [v4, v6] = [Family::V4, Family::V6].map(|family| {
         let written = raw.access(family);
         access::check(
@@ -72,6 +83,8 @@ pub(super) fn check(
         name: name?,
         interface: interface??,
         weight: weight?,
+        rates: rates?,
+        yields: yields?,
         ipv4: v4.is_used.then_some(ipv4),
         ipv6: v6.is_used.then_some(ipv6),
         spans,

@@ -2,7 +2,7 @@
 
 use uplinkd_model::{Family, Group};
 
-use super::{Bounds, Key, Keys, Kind, optional, required, table};
+use super::{Bounds, Key, Keys, Kind, absent, optional, required, table};
 
 pub(crate) const WEIGHT: Bounds = Bounds::new(1, Group::WEIGHT_MAX as i128);
 /// More targets than anybody has; how many there are is checked against the targets themselves.
@@ -25,6 +25,17 @@ pub(crate) static UPLINK: Keys = Keys {
             "1",
             "share of new connections beside the other uplinks' weights",
         ),
+        table(
+            "rate",
+            Kind::Table(&RATE),
+            "what the line can carry, for telling a full line from a bad one",
+        ),
+        optional(
+            "on_degraded",
+            Kind::Word(&["yield", "keep"]),
+            r#""yield""#,
+            "what becomes of new connections while this uplink is degraded: \"yield\" to uplinks of the same tier that are well, or \"keep\" them",
+        ),
         table("ipv4", Kind::Table(&IPV4), "how IPv4 leaves by this uplink"),
         table("ipv6", Kind::Table(&IPV6), "how IPv6 leaves by this uplink"),
         table(
@@ -33,7 +44,27 @@ pub(crate) static UPLINK: Keys = Keys {
             "how this uplink is watched; what is missing here comes from [probe]",
         ),
     ],
-    later: &["budget", "on_degraded"],
+    later: &["budget"],
+};
+
+/// `[uplink.NAME.rate]`.
+pub(crate) static RATE: Keys = Keys {
+    header: "uplink.NAME.rate",
+    keys: &[
+        absent(
+            "down",
+            Kind::Rate,
+            r#""100mbit""#,
+            "bits a second towards this machine; without it the highest that was measured counts",
+        ),
+        absent(
+            "up",
+            Kind::Rate,
+            r#""40mbit""#,
+            "bits a second away from this machine",
+        ),
+    ],
+    later: &[],
 };
 
 /// `[uplink.NAME.ipv4]`.
@@ -138,42 +169,121 @@ const PROBE_KEYS: &[Key] = &[
         "how many of the deciding targets of a family must answer, or all where it has fewer",
     ),
     optional(
+        "profile",
+        Kind::Word(&["fast", "balanced", "metered"]),
+        r#""balanced""#,
+        "a set of the numbers below: \"fast\", \"balanced\", or \"metered\" for lines where each byte costs",
+    ),
+    optional(
         "interval",
         Kind::Duration,
-        r#""500ms""#,
-        "time between two questions to a target",
+        r#""1s""#,
+        "time between two questions to a target while all is well",
+    ),
+    optional(
+        "burst",
+        Kind::Duration,
+        r#""70ms""#,
+        "the same after a missed answer or another sign of trouble, until it is clear what is wrong",
     ),
     optional(
         "timeout",
         Kind::Duration,
         r#""1s""#,
-        "how long an answer may take",
+        "how long an answer may take; it is missed sooner, by the target's own round-trip times, but counts until then",
     ),
     optional(
         "fall",
         Kind::Integer(STREAK),
         "3",
-        "lost answers in a row until a target counts as silent",
+        "missed answers in a row until a target counts as silent; more on a line that loses some anyway",
     ),
     optional(
         "rise",
         Kind::Integer(STREAK),
         "5",
-        "answers in a row until a silent target counts again",
+        "answers in a row until a silent target of a dead line counts again",
+    ),
+    optional(
+        "window",
+        Kind::Duration,
+        r#""10s""#,
+        "over how long loss and round-trip times are judged",
+    ),
+    table(
+        "loss",
+        Kind::Table(&LOSS),
+        "from what part of lost answers on the uplink is degraded, and failed",
+    ),
+    table(
+        "rtt",
+        Kind::Table(&RTT),
+        "from what round-trip time on, at the median, the uplink is degraded, and failed",
+    ),
+    optional(
+        "hold",
+        Kind::Duration,
+        r#""0s""#,
+        "how long the uplink stays down or degraded at least",
+    ),
+    optional(
+        "damping",
+        Kind::DurationOrOff,
+        r#""60s""#,
+        "half-life of the penalty that holds back an uplink which fails again and again; or \"off\"",
     ),
 ];
-const PROBE_LATER: &[&str] = &["loss", "profile", "rtt"];
+
+/// `loss` of `[probe]`.
+pub(crate) static LOSS: Keys = Keys {
+    header: "probe.loss",
+    keys: &[
+        optional(
+            "degraded",
+            Kind::PercentOrOff,
+            r#""10%""#,
+            "it is degraded from here on",
+        ),
+        optional(
+            "fail",
+            Kind::PercentOrOff,
+            r#""off""#,
+            "it is down from here on",
+        ),
+    ],
+    later: &[],
+};
+
+/// `rtt` of `[probe]`.
+pub(crate) static RTT: Keys = Keys {
+    header: "probe.rtt",
+    keys: &[
+        optional(
+            "degraded",
+            Kind::DurationOrOff,
+            r#""off""#,
+            "it is degraded from here on",
+        ),
+        optional(
+            "fail",
+            Kind::DurationOrOff,
+            r#""off""#,
+            "it is down from here on",
+        ),
+    ],
+    later: &[],
+};
 
 /// `[uplink.NAME.probe]`.
 pub(crate) static PROBE: Keys = Keys {
     header: "uplink.NAME.probe",
     keys: PROBE_KEYS,
-    later: PROBE_LATER,
+    later: &[],
 };
 
 /// `[probe]`, with the same keys.
 pub(crate) static PROBE_ALL: Keys = Keys {
     header: "probe",
     keys: PROBE_KEYS,
-    later: PROBE_LATER,
+    later: &[],
 };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use uplinkd_config::{Field, OutletCodes, Parsed, ReserveField, Slots, parse};
 use uplinkd_model::{
-    Config, Family, Gateway, Nat, ProbeSpec, Proto, Reserve, Slot, Target, UplinkName,
+    Config, Family, Gateway, Limits, Nat, Permille, ProbeSpec, Proto, Reserve, Slot, Target,
+    UplinkName,
 };
 
 fn good(text: &str) -> Parsed {
@@ -58,10 +59,19 @@ fn the_smallest_file_gets_every_default() {
         let probe = ProbeSpec {
             targets: vec![Target::Gateway, icmp(targets[0]), icmp(targets[1])],
             quorum: 1,
-            interval: Duration::from_millis(500),
+            interval: Duration::from_secs(1),
+            burst: Duration::from_millis(70),
             timeout: Duration::from_secs(1),
             fall: 3,
             rise: 5,
+            window: Duration::from_secs(10),
+            loss: Limits {
+                degraded: Some(Permille(100)),
+                fail: None,
+            },
+            rtt: Limits::default(),
+            hold: Duration::ZERO,
+            damping: Some(Duration::from_secs(60)),
         };
         assert_eq!(access.probe, probe);
     }
@@ -132,7 +142,7 @@ fn an_uplink_overrides_what_all_get() {
     let [a, b] = [a, b].map(|u| &u.ipv4.as_ref().unwrap().probe);
     assert_eq!((a.rise, b.rise), (2, 9));
     assert_eq!(a.interval, Duration::from_secs(2));
-    assert_eq!(b.interval, Duration::from_millis(500));
+    assert_eq!(b.interval, Duration::from_secs(1));
     assert_eq!(a.targets, [icmp("9.9.9.9")]);
     assert_eq!(b.targets, [icmp("9.9.9.9")]);
 }

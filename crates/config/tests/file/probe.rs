@@ -1,5 +1,10 @@
 //! How uplinks are watched.
 
+use std::time::Duration;
+
+use uplinkd_config::parse;
+use uplinkd_model::{Limits, Permille, ProbeSpec, Profile};
+
 use crate::shown;
 
 #[test]
@@ -296,7 +301,7 @@ error: the interval of uplink `isp1` must be 10ms to 1h, not `9ms`
 4 | interval = "9ms"
   |            ^^^^^ not in 10ms to 1h
   |
-  = hint: "500ms" is the default; shorter finds failures sooner, longer costs less traffic
+  = hint: "1s" is the default; shorter finds failures sooner, longer costs less traffic
 
 error: the timeout of uplink `isp1` must be 10ms to 1m, not `61s`
  --> u.toml:5:11
@@ -328,7 +333,7 @@ error: the interval of [probe] must be 10ms to 1h, not `61m`
 9 | interval = "61m"
   |            ^^^^^ not in 10ms to 1h
   |
-  = hint: "500ms" is the default; shorter finds failures sooner, longer costs less traffic
+  = hint: "1s" is the default; shorter finds failures sooner, longer costs less traffic
 
 error: the timeout of [probe] must be 10ms to 1m, not `9999us`
   --> u.toml:10:11
@@ -382,5 +387,121 @@ warning: target `icmp:10.0.0.1` of uplink `isp1` is its own gateway, which prove
   |                  ^^^^^^^^^^^^^^^ the gateway
   |
   = hint: write "gateway", which explains but does not decide, or a host beyond it
+"#);
+}
+
+#[test]
+fn a_profile_is_a_set_of_numbers_and_what_is_written_goes_over_it() {
+    let text = r#"[probe]
+interval = "2s"
+loss = { degraded = "5%" }
+[uplink.isp1]
+interface = "eth1"
+[uplink.isp2]
+interface = "eth2"
+on_degraded = "keep"
+[uplink.isp2.rate]
+down = "100mbit"
+[uplink.isp2.probe]
+profile = "metered"
+burst = "200ms"
+rtt = { degraded = "300ms", fail = "800ms" }
+hold = "30s"
+damping = "off"
+"#;
+    let parsed = parse("u.toml", text).unwrap();
+    let [one, two] = parsed.uplinks() else {
+        panic!("two uplinks")
+    };
+    let probe = |u: &uplinkd_config::ParsedUplink| u.ipv4.clone().unwrap().probe;
+    assert_eq!(probe(one).interval, Duration::from_secs(2));
+    assert_eq!(probe(one).loss.degraded, Some(Permille(50)));
+    assert_eq!((one.yields, two.yields), (true, false));
+    assert_eq!(two.rates.down, Some(12_500_000));
+    // The profile of an uplink goes over the numbers of all.
+    let metered = Profile::Metered.spec();
+    let expected = ProbeSpec {
+        targets: probe(one).targets,
+        burst: Duration::from_millis(200),
+        rtt: Limits {
+            degraded: Some(Duration::from_millis(300)),
+            fail: Some(Duration::from_millis(800)),
+        },
+        hold: Duration::from_secs(30),
+        damping: None,
+        ..metered
+    };
+    assert_eq!(probe(two), expected);
+}
+
+#[test]
+fn limits_that_cannot_be_are_refused() {
+    let text = r#"[probe]
+profile = "quick"
+loss = { degraded = "40%", fail = "10%" }
+rtt = { degraded = "2s" }
+damping = "never"
+[uplink.isp1]
+interface = "eth1"
+on_degraded = "avoid"
+rate = { down = "100" }
+probe = { loss = { degraded = "a lot" } }
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: the profile of [probe] cannot be `quick`
+ --> u.toml:2:11
+  |
+2 | profile = "quick"
+  |           ^^^^^^^ no such word
+  |
+  = hint: write "fast" or "balanced" or "metered"
+
+error: the loss of [probe] fails it before it degrades it
+ --> u.toml:3:35
+  |
+3 | loss = { degraded = "40%", fail = "10%" }
+  |                                   ^^^^^ `fail` is below `degraded`
+  |
+  = hint: exchange the two, or set `degraded = "off"`
+
+error: the round-trip time that degrades of [probe] can never be seen
+ --> u.toml:4:20
+  |
+4 | rtt = { degraded = "2s" }
+  |                    ^^^^ as long as an answer may take, or longer
+  |
+  = hint: choose a shorter time, or a longer `timeout`
+
+error: the damping of [probe] cannot be `never`: that is no length of time
+ --> u.toml:5:11
+  |
+5 | damping = "never"
+  |           ^^^^^^^ not a length of time
+  |
+  = hint: write a number and a unit, such as "500ms", "2s" or "1m"
+
+error: `on_degraded` of uplink `isp1` cannot be `avoid`
+ --> u.toml:8:15
+  |
+8 | on_degraded = "avoid"
+  |               ^^^^^^^ no such word
+  |
+  = hint: write "yield" or "keep"
+
+error: the down rate of uplink `isp1` cannot be `100`
+ --> u.toml:9:17
+  |
+9 | rate = { down = "100" }
+  |                 ^^^^^ not a rate
+  |
+  = hint: write bits a second: "512kbit", "100mbit", "1gbit"
+
+error: the loss that degrades of uplink `isp1` cannot be `a lot`
+  --> u.toml:10:31
+   |
+10 | probe = { loss = { degraded = "a lot" } }
+   |                               ^^^^^^^ not a part in percent
+   |
+   = hint: write "0.1%" to "100%", or "off" for no limit
 "#);
 }

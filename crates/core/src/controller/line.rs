@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::Ipv6Net;
 use uplinkd_model::{
-    Access, Config, Family, Health, Mark, Observed, Reason, Target, Uplink, UplinkName,
+    Access, Config, Family, Health, Mark, Observed, ProbeSpec, Reason, Target, Uplink, UplinkName,
     notice::Notice,
 };
 
@@ -13,9 +13,9 @@ use crate::{
     Time,
     facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
-    health::judge,
+    health::{damping::Damping, traffic::Traffic},
     prefixes::Prefixes,
-    probe::{TargetKey, TargetState},
+    probe::{Burst, TargetKey, TargetState},
 };
 
 /// How many addresses of other interfaces are taken for such that a line without one was masqueraded
@@ -42,6 +42,19 @@ pub(super) struct LineState {
     pub(super) addresses: BTreeSet<IpAddr>,
     /// Addresses that it no longer has, whose connections must leave connection tracking.
     pub(super) stale: BTreeSet<IpAddr>,
+    /// What link and targets said last, before holds and damping.
+    pub(super) judged: Health,
+    /// It was down since nothing answered, rather than because of too much loss or delay.
+    pub(super) was_silent: bool,
+    /// Whether its targets are asked fast.
+    pub(super) burst: Burst,
+    /// What its interface counts.
+    pub(super) traffic: Traffic,
+    pub(super) damping: Damping,
+    /// It was told that it is held back; told again only after it was let go.
+    pub(super) is_held_told: bool,
+    /// When its health may change by itself.
+    pub(super) wake_at: Option<Time>,
 }
 
 impl LineState {
@@ -59,6 +72,13 @@ impl LineState {
             flush: None,
             addresses: BTreeSet::new(),
             stale: BTreeSet::new(),
+            judged: Health::Unknown,
+            was_silent: false,
+            burst: Burst::default(),
+            traffic: Traffic::default(),
+            damping: Damping::default(),
+            is_held_told: false,
+            wake_at: None,
         }
     }
 
@@ -86,6 +106,41 @@ impl LineState {
         }
         self.stale.extend(before);
         self.stale.retain(|a| !self.addresses.contains(a));
+    }
+
+    /// From what is found now to what counts: a line that gets better has to have been as it was for
+    /// `hold`, and one that failed too often is held back.
+    pub(super) fn settle(
+        &mut self,
+        verdict: Health,
+        reason: Reason,
+        spec: &ProbeSpec,
+        now: Time,
+    ) -> (Health, Reason) {
+        self.wake_at = None;
+        let was_held = matches!(self.reason, Reason::Held { .. });
+        if verdict == Health::Down {
+            let has_failed =
+                self.health != Health::Unknown && (self.health != Health::Down || was_held);
+            if has_failed && counts_as_failure(&reason) {
+                self.damping.failed(spec.damping, now);
+            }
+            return (verdict, reason);
+        }
+        if self.health == Health::Down
+            && let Some((until, failures)) = self.damping.held_until(spec.damping, now)
+        {
+            self.wake_at = Some(until);
+            let left = until.since(now);
+            return (Health::Down, Reason::Held { failures, left });
+        }
+        let is_better = verdict < self.health && self.health != Health::Unknown;
+        let kept_until = self.since + spec.hold;
+        if is_better && now < kept_until && !was_held {
+            self.wake_at = Some(kept_until);
+            return (self.health, self.reason.clone());
+        }
+        (verdict, reason)
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -280,7 +335,10 @@ impl Controller {
             let is_missed = !line.is_absent();
             if !is_missed {
                 (line.health, line.reason) = (Health::Unknown, Reason::JustStarted);
+                line.judged = Health::Unknown;
             }
+            line.burst.end();
+            line.wake_at = None;
             for target in 0..line.targets.len() {
                 self.schedule.stop(TargetKey {
                     line: index,
@@ -331,50 +389,29 @@ impl Controller {
             });
         }
     }
+}
 
-    pub(super) fn rejudge(&mut self, index: usize, now: Time) {
-        let mut news = News::default();
-        *news.of_mut(self.lines[index].family) = self.judge_line(index, now);
-        self.reselect(news, now);
-    }
-
-    /// Settles the health of one line from its link and its targets. Says what is new, if anything.
-    fn judge_line(&mut self, index: usize, now: Time) -> Option<String> {
-        let state = &self.lines[index];
-        let (health, reason) = match &state.link {
-            LinkState::Absent | LinkState::Unusable(Reason::JustStarted) => return None,
-            LinkState::Unusable(reason) => (Health::Down, reason.clone()),
-            LinkState::Usable(_) => {
-                let spec = &self.access_of(index).probe;
-                let keys = (0..spec.targets.len()).map(|target| TargetKey {
-                    line: index,
-                    target,
-                });
-                let targets: Vec<_> = keys
-                    .filter(|key| self.address_of(*key).is_some())
-                    .map(|key| (spec.targets[key.target], &state.targets[key.target]))
-                    .collect();
-                judge(spec, &targets, state.health)
-            }
-        };
-        let name = self.uplink_of(index).name.clone();
-        let state = &mut self.lines[index];
-        let family = state.family;
-        let from = std::mem::replace(&mut state.health, health);
-        state.reason = reason.clone();
-        if from == health {
-            return None;
-        }
-        state.since = now;
-        let news = format!("uplink {name} ({family}) is {health}: {reason}");
-        self.notify(Notice::Health {
-            uplink: name,
-            family,
-            from,
-            to: health,
-            reason,
-        });
-        Some(news)
+/// Whether a line that goes down like this may be flapping. Addresses and interfaces that come and go
+/// are somebody's doing.
+fn counts_as_failure(reason: &Reason) -> bool {
+    match reason {
+        Reason::NoCarrier
+        | Reason::TargetsSilent { .. }
+        | Reason::Lossy { .. }
+        | Reason::Slow { .. } => true,
+        Reason::JustStarted
+        | Reason::InterfaceMissing { .. }
+        | Reason::InterfaceAdminDown
+        | Reason::NoAddress
+        | Reason::NoGateway
+        | Reason::GatewayOffLink { .. }
+        | Reason::Probing { .. }
+        | Reason::TargetsAnswer { .. }
+        | Reason::LinkOnly
+        | Reason::TargetsDown
+        | Reason::TrafficFlows { .. }
+        | Reason::Full
+        | Reason::Held { .. } => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use uplinkd_model::{
-    Family, Health, Plan, Step, Uplink, UplinkName,
+    Family, Health, Plan, Reason, Step, Uplink, UplinkName,
     notice::{Notice, Share},
     policy::{FailbackFlows, FailbackWhen, Outflow},
 };
@@ -52,21 +52,28 @@ impl Controller {
         let somebody_is_sound = live.clone().any(|(index, _)| self.answers_now(index));
         let holds = live.count() > 0 && !somebody_is_sound;
         lines.map(move |(index, line)| {
-            let name = &self.uplink_of(index).name;
-            let is_held = holds && self.service.of(family).uplinks.contains(name);
-            let live = is_live(line) || is_held;
-            let usable = line.link.usable().is_some();
-            (name, Candidate { live, usable })
+            let uplink = self.uplink_of(index);
+            let is_kept = holds && self.service.of(family).uplinks.contains(&uplink.name);
+            let candidate = Candidate {
+                live: is_live(line) || is_kept,
+                yields: uplink.yields && line.health == Health::Degraded,
+                held: matches!(line.reason, Reason::Held { .. }),
+                usable: line.link.usable().is_some(),
+            };
+            (&uplink.name, candidate)
         })
     }
 
     /// Whether enough deciding targets of a line answered when last asked, or were not asked yet.
     fn answers_now(&self, index: usize) -> bool {
         let spec = &self.access_of(index).probe;
-        let deciding: Vec<_> = (0..spec.targets.len())
-            .filter(|n| spec.decides(spec.targets[*n]))
-            .map(|n| &self.lines[index].targets[n])
-            .collect();
+        let mut deciding = self.asked_targets(index);
+        deciding.retain(|(t, _)| spec.decides(*t));
+        if deciding.iter().any(|(_, t)| t.missed_last()) {
+            let at_fault = self.targets_at_fault(self.lines[index].family);
+            deciding.retain(|(t, _)| !at_fault.contains(t));
+        }
+        let deciding: Vec<_> = deciding.into_iter().map(|(_, t)| t).collect();
         let answering = deciding.iter().filter(|t| !t.missed_last()).count();
         answering >= spec.quorum.min(deciding.len())
     }

@@ -26,6 +26,8 @@ const NOISE_MAX: Duration = Duration::from_millis(100);
 const LEISURE: Duration = Duration::from_secs(1);
 /// How long after the end of a route a look is sure to see it: the kernel counts in hundredths.
 const EXPIRED: Duration = Duration::from_millis(20);
+/// Within which time the targets of a line are asked for the first time.
+const FIRST_ROUND: Duration = Duration::from_millis(500);
 /// Time between looks when nothing hints at a change: the net under lost notifications.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -207,6 +209,7 @@ impl Controller {
 
     /// Starts probing where the path table is in place, so that probes leave by their uplink.
     fn start_probes(&mut self, now: Time) {
+        self.start_counting(now);
         let Some(observed) = &self.observed else {
             return;
         };
@@ -227,6 +230,7 @@ impl Controller {
                 continue;
             }
             let (interval, targets) = (self.access_of(index).probe.interval, line.targets.len());
+            let interval = interval.min(FIRST_ROUND);
             let count = u32::try_from(targets).unwrap_or(1).max(1);
             for (target, offset) in (0..targets).zip(0_u32..) {
                 let key = TargetKey {

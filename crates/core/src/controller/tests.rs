@@ -14,6 +14,7 @@ mod found;
 mod histories;
 mod policies;
 mod tiers;
+mod weather;
 
 use super::*;
 use crate::{
@@ -92,6 +93,7 @@ fn plans(controller: &mut Controller, now: Time, answering: &[&str]) -> Vec<Plan
             Action::Probe(_)
             | Action::Observe { .. }
             | Action::ListConnections
+            | Action::Count(_)
             | Action::Notify(_)
             | Action::Advertise(_) => {}
         }
@@ -299,6 +301,7 @@ fn drift_is_told_and_put_back() {
             Action::Notify(_)
             | Action::Observe { .. }
             | Action::ListConnections
+            | Action::Count(_)
             | Action::Probe(_)
             | Action::Advertise(_) => {}
         }

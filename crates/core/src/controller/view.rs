@@ -115,7 +115,7 @@ impl Controller {
             verdict: state.verdict(),
             decides: spec.decides(target),
             last_rtt: state.last_rtt(),
-            loss: state.loss(),
+            figures: state.figures(),
             sent,
             lost,
         }

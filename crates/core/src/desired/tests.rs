@@ -31,7 +31,7 @@ fn wanted(config: &Config, observed: &Observed, service: &[u16], tier: Option<us
             .filter(|(u, f, l)| *f == family && l.usable().is_some() && service.contains(&u.slot.0))
             .map(|(u, _, _)| u.name.clone())
             .collect(),
-        last_resort: false,
+        ..Service::default()
     });
     let serving: Vec<_> = config
         .outlets

@@ -32,8 +32,7 @@ impl Controller {
         let candidates: Vec<_> = self.candidates(family).collect();
         let candidates = candidates.iter().map(|(name, candidate)| {
             if flow.if_down.contains(name) {
-                let (live, usable) = (false, false);
-                (*name, Candidate { live, usable })
+                (*name, Candidate::default())
             } else {
                 (*name, *candidate)
             }

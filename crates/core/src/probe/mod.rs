@@ -1,7 +1,13 @@
 //! When to ask which target, and what its answers say.
 
+mod burst;
+mod patience;
 mod schedule;
 mod target;
+mod window;
 
-pub(crate) use schedule::{Due, Schedule, TargetKey};
+pub(crate) use burst::Burst;
+pub(crate) use schedule::{Due, Reply, Schedule, TargetKey, Timing};
 pub use target::{TargetState, TargetVerdict};
+pub use window::Figures;
+pub(crate) use window::quantile;

@@ -19,8 +19,42 @@ pub(crate) struct TargetKey {
 pub(crate) enum Due {
     /// Ask this target now.
     Ask(TargetKey, ProbeId),
-    /// This question was not answered in time.
-    Lost(TargetKey),
+    /// The answer to this question, asked then, is missed.
+    Missed(TargetKey, ProbeId, Time),
+    /// This question was missed before, and its answer does not count any more.
+    GivenUp(TargetKey, ProbeId),
+}
+
+/// What a reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The answer, before it was missed, to a question of then.
+    InTime(TargetKey, Time),
+    /// The answer to a question that was missed already.
+    Late(TargetKey),
+}
+
+/// How a target is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    /// Time until the next question.
+    pub(crate) interval: Duration,
+    /// When an answer is missed.
+    pub(crate) patience: Duration,
+    /// When it does not count any more; at least `patience`.
+    pub(crate) timeout: Duration,
+}
+
+/// A question without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    key: TargetKey,
+    asked: Time,
+    /// When it is missed, or, once it was, given up.
+    at: Time,
+    /// When it is given up.
+    end: Time,
+    is_missed: bool,
 }
 
 /// The calendar of all probes.
@@ -29,7 +63,7 @@ pub(crate) struct Schedule {
     next_id: u64,
     asks: BTreeSet<(Time, TargetKey)>,
     ask_times: BTreeMap<TargetKey, Time>,
-    open: BTreeMap<ProbeId, (TargetKey, Time)>,
+    open: BTreeMap<ProbeId, Open>,
     deadlines: BTreeSet<(Time, ProbeId)>,
 }
 
@@ -37,8 +71,8 @@ impl Schedule {
     /// The earliest moment at which something is due.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let ask = self.asks.first().map(|(at, _)| *at);
-        let lost = self.deadlines.first().map(|(at, _)| *at);
-        ask.into_iter().chain(lost).min()
+        let missed = self.deadlines.first().map(|(at, _)| *at);
+        ask.into_iter().chain(missed).min()
     }
 
     /// A calendar with nothing in it that goes on counting, so that no late answer is mistaken.
@@ -61,16 +95,19 @@ impl Schedule {
         self.ask_times.insert(key, first);
     }
 
+    /// Asks a target then, where it would be asked later.
+    pub(crate) fn hasten(&mut self, key: TargetKey, at: Time) {
+        if self.ask_times.get(&key).is_some_and(|next| *next > at) {
+            self.start(key, at);
+        }
+    }
+
     /// Stops asking a target and forgets its open questions.
     pub(crate) fn stop(&mut self, key: TargetKey) {
         self.stop_asking(key);
-        let gone: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(_, (k, _))| *k == key)
-            .map(|(id, (_, at))| (*id, *at))
-            .collect();
-        for (id, at) in gone {
+        let open = self.open.iter().filter(|(_, open)| open.key == key);
+        let gone: Vec<_> = open.map(|(id, open)| (open.at, *id)).collect();
+        for (at, id) in gone {
             self.open.remove(&id);
             self.deadlines.remove(&(at, id));
         }
@@ -82,40 +119,59 @@ impl Schedule {
         }
     }
 
-    /// Takes the next thing that is due. `timing` gives interval and timeout of a target.
+    /// Takes the next thing that is due.
     ///
     /// After a long sleep each target is asked once, not once for every interval slept through.
     pub(crate) fn next_due(
         &mut self,
         now: Time,
-        timing: impl Fn(TargetKey) -> (Duration, Duration),
+        timing: impl Fn(TargetKey) -> Timing,
     ) -> Option<Due> {
         if let Some((at, id)) = self.deadlines.first().copied()
             && at <= now
         {
             self.deadlines.remove(&(at, id));
-            let (key, _) = self
-                .open
-                .remove(&id)
-                .expect("every deadline has its open question");
-            return Some(Due::Lost(key));
+            let open = self.open.get_mut(&id);
+            let open = open.expect("every deadline has its open question");
+            let (key, asked) = (open.key, open.asked);
+            if open.is_missed {
+                self.open.remove(&id);
+                return Some(Due::GivenUp(key, id));
+            }
+            (open.is_missed, open.at) = (true, open.end);
+            self.deadlines.insert((open.at, id));
+            return Some(Due::Missed(key, id, asked));
         }
         let (at, key) = self.asks.first().copied().filter(|(at, _)| *at <= now)?;
-        let (interval, timeout) = timing(key);
+        let Timing {
+            interval,
+            patience,
+            timeout,
+        } = timing(key);
         let next = (at + interval).max(now);
         self.start(key, if next <= now { now + interval } else { next });
         let id = ProbeId(self.next_id);
         self.next_id += 1;
-        self.open.insert(id, (key, now + timeout));
-        self.deadlines.insert((now + timeout, id));
+        let open = Open {
+            key,
+            asked: now,
+            at: now + patience,
+            end: now + timeout,
+            is_missed: false,
+        };
+        self.open.insert(id, open);
+        self.deadlines.insert((open.at, id));
         Some(Due::Ask(key, id))
     }
 
-    /// Closes an open question. `None` where it was already counted as lost, or never asked.
-    pub(crate) fn close(&mut self, id: ProbeId) -> Option<TargetKey> {
-        let (key, at) = self.open.remove(&id)?;
-        self.deadlines.remove(&(at, id));
-        Some(key)
+    /// Closes an open question. `None` where it was given up, or never asked.
+    pub(crate) fn close(&mut self, id: ProbeId) -> Option<Reply> {
+        let open = self.open.remove(&id)?;
+        self.deadlines.remove(&(open.at, id));
+        Some(match open.is_missed {
+            false => Reply::InTime(open.key, open.asked),
+            true => Reply::Late(open.key),
+        })
     }
 }
 
@@ -129,27 +185,63 @@ mod tests {
         Time(Duration::from_millis(ms))
     }
 
-    fn timing(_: TargetKey) -> (Duration, Duration) {
-        (Duration::from_millis(100), Duration::from_millis(150))
+    fn timing(_: TargetKey) -> Timing {
+        Timing {
+            interval: Duration::from_millis(100),
+            patience: Duration::from_millis(150),
+            timeout: Duration::from_millis(400),
+        }
     }
 
     #[test]
-    fn asks_at_its_interval_and_counts_silence_after_the_timeout() {
+    fn asks_at_its_interval_and_counts_silence_twice() {
         let mut schedule = Schedule::default();
         schedule.start(KEY, at(0));
-        assert_eq!(
-            schedule.next_due(at(0), timing),
-            Some(Due::Ask(KEY, ProbeId(0)))
-        );
+        let ask = |n| Some(Due::Ask(KEY, ProbeId(n)));
+        assert_eq!(schedule.next_due(at(0), timing), ask(0));
         assert_eq!(schedule.next_due(at(0), timing), None);
         assert_eq!(schedule.next_deadline(), Some(at(100)));
+        assert_eq!(schedule.next_due(at(100), timing), ask(1));
+        let missed = Some(Due::Missed(KEY, ProbeId(0), at(0)));
+        assert_eq!(schedule.next_due(at(150), timing), missed);
         assert_eq!(
-            schedule.next_due(at(100), timing),
-            Some(Due::Ask(KEY, ProbeId(1)))
+            schedule.close(ProbeId(1)),
+            Some(Reply::InTime(KEY, at(100)))
         );
-        assert_eq!(schedule.next_due(at(150), timing), Some(Due::Lost(KEY)));
+        schedule.stop_asking(KEY);
+        assert_eq!(schedule.next_deadline(), Some(at(400)));
+        assert_eq!(
+            schedule.next_due(at(400), timing),
+            Some(Due::GivenUp(KEY, ProbeId(0)))
+        );
         assert_eq!(schedule.close(ProbeId(0)), None);
-        assert_eq!(schedule.close(ProbeId(1)), Some(KEY));
+        assert_eq!(schedule.next_deadline(), None);
+    }
+
+    #[test]
+    fn an_answer_may_come_after_it_was_missed() {
+        let mut schedule = Schedule::default();
+        schedule.start(KEY, at(0));
+        schedule.next_due(at(0), timing);
+        schedule.stop_asking(KEY);
+        assert!(matches!(
+            schedule.next_due(at(150), timing),
+            Some(Due::Missed(..))
+        ));
+        assert_eq!(schedule.close(ProbeId(0)), Some(Reply::Late(KEY)));
+        assert_eq!(schedule.close(ProbeId(0)), None);
+        assert_eq!(schedule.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_target_is_hastened_and_never_put_off() {
+        let mut schedule = Schedule::default();
+        schedule.hasten(KEY, at(0));
+        assert!(!schedule.is_running(KEY));
+        schedule.start(KEY, at(1000));
+        schedule.hasten(KEY, at(70));
+        schedule.hasten(KEY, at(500));
+        assert_eq!(schedule.next_deadline(), Some(at(70)));
     }
 
     #[test]

@@ -1,8 +1,15 @@
-//! One target's answers and what they say: consecutive losses fail it, consecutive answers mend it.
+//! One target's answers and what they say: misses in a row fail it, an answer mends it, and on a dead
+//! line several in a row.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use uplinkd_model::ProbeSpec;
+
+use super::{
+    patience::Patience,
+    window::{Figures, Window},
+};
+use crate::{Time, event::ProbeId};
 
 /// What a target's answers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +22,19 @@ pub enum TargetVerdict {
     Fail,
 }
 
-/// Results kept for the loss and round-trip figures of the status; the oldest falls out. The
-/// verdict does not depend on it.
-const WINDOW_MAX: usize = 100;
-
 /// The memory of one target.
 #[derive(Clone, Debug, Default)]
 pub struct TargetState {
     passing: Option<bool>,
     distrusted: bool,
     answers_in_a_row: u32,
-    losses_in_a_row: u32,
-    window: VecDeque<Option<Duration>>,
+    /// The same, since the burst began.
+    answers_in_burst: u32,
+    misses_in_a_row: u32,
+    /// When the first of them was asked.
+    silent_since: Option<Time>,
+    pub(crate) window: Window,
+    pub(crate) patience: Patience,
     sent: u64,
     lost: u64,
 }
@@ -41,15 +49,37 @@ impl TargetState {
         }
     }
 
-    /// An answer came in time.
-    pub fn answered(&mut self, rtt: Duration, spec: &ProbeSpec) {
-        self.record(Some(rtt));
+    /// An answer came before it was missed. `rise` answers in a row mend the target.
+    pub(crate) fn answered(
+        &mut self,
+        probe: ProbeId,
+        rtt: Duration,
+        rise: u32,
+        spec: &ProbeSpec,
+        now: Time,
+    ) {
+        self.window.push(probe, Some(rtt), now, spec.window);
+        self.sent += 1;
+        self.count_answer(rtt, rise);
+    }
+
+    /// An answer came after it was missed: the target is alive, and slower than was thought.
+    pub(crate) fn answered_late(&mut self, probe: ProbeId, rtt: Duration, rise: u32) {
+        if self.window.correct(probe, rtt) {
+            self.lost = self.lost.saturating_sub(1);
+        }
+        self.count_answer(rtt, rise);
+    }
+
+    fn count_answer(&mut self, rtt: Duration, rise: u32) {
+        self.patience.learn(rtt);
         self.answers_in_a_row = self.answers_in_a_row.saturating_add(1);
-        self.losses_in_a_row = 0;
-        let needed = if self.passing == Some(false) || self.distrusted {
-            spec.rise
-        } else {
-            1
+        self.answers_in_burst = self.answers_in_burst.saturating_add(1);
+        self.misses_in_a_row = 0;
+        self.silent_since = None;
+        let needed = match self.passing == Some(false) || self.distrusted {
+            true => rise,
+            false => 1,
         };
         if self.answers_in_a_row >= needed {
             self.passing = Some(true);
@@ -57,23 +87,29 @@ impl TargetState {
         }
     }
 
-    /// No answer came in time.
-    pub fn lost(&mut self, spec: &ProbeSpec) {
-        self.record(None);
+    /// The answer to a question of then is missed. So many in a row fail the target.
+    pub(crate) fn missed(
+        &mut self,
+        probe: ProbeId,
+        asked: Time,
+        fall: u32,
+        spec: &ProbeSpec,
+        now: Time,
+    ) {
+        self.window.push(probe, None, now, spec.window);
+        self.sent += 1;
         self.lost += 1;
-        self.losses_in_a_row = self.losses_in_a_row.saturating_add(1);
-        self.answers_in_a_row = 0;
-        if self.losses_in_a_row >= spec.fall {
+        self.misses_in_a_row = self.misses_in_a_row.saturating_add(1);
+        (self.answers_in_a_row, self.answers_in_burst) = (0, 0);
+        self.silent_since.get_or_insert(asked);
+        if self.misses_in_a_row >= fall {
             self.passing = Some(false);
         }
     }
 
-    fn record(&mut self, result: Option<Duration>) {
-        self.sent += 1;
-        if self.window.len() == WINDOW_MAX {
-            self.window.pop_front();
-        }
-        self.window.push_back(result);
+    /// An answer that was missed will not count any more.
+    pub(crate) fn gave_up(&mut self, probe: ProbeId) {
+        self.window.give_up(probe);
     }
 
     /// What the answers say now.
@@ -85,24 +121,44 @@ impl TargetState {
         }
     }
 
-    /// Whether the newest result is a loss.
+    /// Whether the newest result is a miss.
     pub(crate) fn missed_last(&self) -> bool {
-        self.losses_in_a_row > 0
+        self.misses_in_a_row > 0
     }
 
-    /// Lost probes as a part of 1, over the window.
-    pub(crate) fn loss(&self) -> f64 {
-        let lost = self.window.iter().filter(|r| r.is_none()).count();
-        if self.window.is_empty() {
-            0.0
-        } else {
-            lost as f64 / self.window.len() as f64
-        }
+    /// Misses in a row up to now.
+    pub(crate) fn misses(&self) -> u32 {
+        self.misses_in_a_row
+    }
+
+    /// How long it has not answered: since the first question that was missed.
+    pub(crate) fn silent_for(&self, now: Time) -> Duration {
+        self.silent_since.map_or(Duration::ZERO, |t| now.since(t))
+    }
+
+    /// Answers in a row up to now.
+    pub(crate) fn answers(&self) -> u32 {
+        self.answers_in_a_row
+    }
+
+    /// Answers in a row since the burst began.
+    pub(crate) fn answers_in_burst(&self) -> u32 {
+        self.answers_in_burst
+    }
+
+    /// A burst begins.
+    pub(crate) fn begin_burst(&mut self) {
+        self.answers_in_burst = 0;
     }
 
     /// The newest round-trip time in the window.
     pub(crate) fn last_rtt(&self) -> Option<Duration> {
-        self.window.iter().rev().find_map(|r| *r)
+        self.window.last_rtt()
+    }
+
+    /// Figures over the window.
+    pub(crate) fn figures(&self) -> Figures {
+        self.window.figures()
     }
 
     /// Probes with a result, and how many of them were lost.
@@ -115,41 +171,37 @@ impl TargetState {
 mod tests {
     use super::*;
 
-    fn spec() -> ProbeSpec {
-        let (interval, timeout) = (Duration::from_millis(100), Duration::from_millis(100));
-        ProbeSpec {
-            targets: vec![],
-            quorum: 1,
-            interval,
-            timeout,
-            fall: 3,
-            rise: 5,
-        }
+    const RTT: Duration = Duration::from_millis(2);
+
+    fn answer(target: &mut TargetState, rise: u32) {
+        target.answered(
+            ProbeId(0),
+            RTT,
+            rise,
+            &ProbeSpec::default(),
+            Time::default(),
+        );
+    }
+
+    fn miss(target: &mut TargetState) {
+        let now = Time::default();
+        target.missed(ProbeId(7), now, 3, &ProbeSpec::default(), now);
+        target.gave_up(ProbeId(7));
     }
 
     #[test]
-    fn fall_losses_in_a_row_fail_a_target_and_rise_answers_mend_it() {
+    fn fall_misses_in_a_row_fail_a_target_and_rise_answers_mend_it() {
         let mut target = TargetState::default();
-        target.answered(Duration::from_millis(2), &spec());
+        answer(&mut target, 5);
         assert_eq!(target.verdict(), TargetVerdict::Pass);
-        for n in 1..=3 {
-            assert_eq!(
-                target.verdict(),
-                TargetVerdict::Pass,
-                "after {} losses",
-                n - 1
-            );
-            target.lost(&spec());
+        for n in 0..3 {
+            assert_eq!(target.verdict(), TargetVerdict::Pass, "after {n} misses");
+            miss(&mut target);
         }
         assert_eq!(target.verdict(), TargetVerdict::Fail);
-        for n in 1..=5 {
-            assert_eq!(
-                target.verdict(),
-                TargetVerdict::Fail,
-                "after {} answers",
-                n - 1
-            );
-            target.answered(Duration::from_millis(2), &spec());
+        for n in 0..5 {
+            assert_eq!(target.verdict(), TargetVerdict::Fail, "after {n} answers");
+            answer(&mut target, 5);
         }
         assert_eq!(target.verdict(), TargetVerdict::Pass);
     }
@@ -157,22 +209,36 @@ mod tests {
     #[test]
     fn an_answer_in_between_starts_the_count_again() {
         let mut target = TargetState::default();
-        target.answered(Duration::from_millis(2), &spec());
+        answer(&mut target, 5);
         for _ in 0..10 {
-            target.lost(&spec());
-            target.lost(&spec());
-            target.answered(Duration::from_millis(2), &spec());
+            miss(&mut target);
+            miss(&mut target);
+            answer(&mut target, 5);
         }
         assert_eq!(target.verdict(), TargetVerdict::Pass);
-        assert!((target.loss() - 20.0 / 31.0).abs() < 1e-9);
+        assert!((target.figures().loss() - 20.0 / 31.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_late_answer_takes_the_misses_back() {
+        let mut target = TargetState::default();
+        answer(&mut target, 1);
+        miss(&mut target);
+        miss(&mut target);
+        target.answered_late(ProbeId(7), Duration::from_millis(400), 1);
+        assert_eq!(target.misses(), 0);
+        assert_eq!(target.counts(), (3, 1));
+        miss(&mut target);
+        miss(&mut target);
+        assert_eq!(target.verdict(), TargetVerdict::Pass);
     }
 
     #[test]
     fn a_line_that_was_gone_needs_rise_answers() {
         let mut target = TargetState::distrusted();
-        (0..4).for_each(|_| target.answered(Duration::from_millis(2), &spec()));
+        (0..4).for_each(|_| answer(&mut target, 5));
         assert_eq!(target.verdict(), TargetVerdict::Unknown);
-        target.answered(Duration::from_millis(2), &spec());
+        answer(&mut target, 5);
         assert_eq!(target.verdict(), TargetVerdict::Pass);
     }
 }

@@ -168,7 +168,7 @@ mod tests {
     fn live(uplinks: &[usize]) -> Service {
         Service {
             uplinks: uplinks.iter().map(|n| name(*n)).collect(),
-            last_resort: false,
+            ..Service::default()
         }
     }
 

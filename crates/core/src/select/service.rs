@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use uplinkd_model::UplinkName;
 
 /// What decides about one uplink's service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Candidate {
     /// Health says that it carries traffic.
     pub(crate) live: bool,
+    /// It is live, but to yield to those that are well.
+    pub(crate) yields: bool,
+    /// It works, and is held back because it failed too often.
+    pub(crate) held: bool,
     /// The link could carry traffic, whatever the probes say.
     pub(crate) usable: bool,
 }
@@ -18,26 +22,30 @@ pub(crate) struct Candidate {
 pub(crate) struct Service {
     /// Names of those in service.
     pub(crate) uplinks: BTreeSet<UplinkName>,
+    /// Those of them that yield to others of their tier.
+    pub(crate) yielding: BTreeSet<UplinkName>,
     /// No uplink is live; these are kept so that the network is not "unreachable".
     pub(crate) last_resort: bool,
 }
 
-/// Decides who is in service: everybody live; else the last good choice as far as its links can
-/// still carry anything; else every usable link.
+/// Decides who is in service: everybody live; else who works and is only held back; else the last good
+/// choice as far as its links can still carry anything; else every usable link.
 pub(crate) fn service<'a>(
     candidates: impl Iterator<Item = (&'a UplinkName, Candidate)> + Clone,
     before: &BTreeSet<UplinkName>,
 ) -> Service {
-    let live: BTreeSet<_> = candidates
-        .clone()
-        .filter(|(_, c)| c.live && c.usable)
-        .map(|(n, _)| n.clone())
-        .collect();
-    if !live.is_empty() {
-        return Service {
-            uplinks: live,
-            last_resort: false,
-        };
+    let names = |is: fn(&Candidate) -> bool| -> BTreeSet<_> {
+        let usable = candidates.clone().filter(|(_, c)| c.usable && is(c));
+        usable.map(|(n, _)| n.clone()).collect()
+    };
+    for works in [names(|c| c.live), names(|c| c.held)] {
+        if !works.is_empty() {
+            return Service {
+                uplinks: works,
+                yielding: names(|c| c.live && c.yields),
+                last_resort: false,
+            };
+        }
     }
     let usable: BTreeSet<_> = candidates
         .filter(|(_, c)| c.usable)
@@ -46,6 +54,7 @@ pub(crate) fn service<'a>(
     let kept: BTreeSet<_> = usable.intersection(before).cloned().collect();
     Service {
         uplinks: if kept.is_empty() { usable } else { kept },
+        yielding: BTreeSet::new(),
         last_resort: true,
     }
 }
@@ -66,6 +75,8 @@ mod tests {
                     name(n),
                     Candidate {
                         live: *live,
+                        yields: false,
+                        held: false,
                         usable: *usable,
                     },
                 )
@@ -111,5 +122,29 @@ mod tests {
             choose(&[("a", false, false), ("b", true, false)], &["b"]),
             (vec![], true)
         );
+    }
+
+    #[test]
+    fn one_that_is_held_back_serves_where_nobody_else_works() {
+        let (a, b) = (name("a"), name("b"));
+        let held = Candidate {
+            live: false,
+            yields: false,
+            held: true,
+            usable: true,
+        };
+        let dead = Candidate {
+            held: false,
+            ..held
+        };
+        let live = Candidate { live: true, ..dead };
+        let of = |other| {
+            let both = [(&a, held), (&b, other)];
+            service(both.into_iter(), &BTreeSet::from([name("b")]))
+        };
+        let alone = of(dead);
+        assert_eq!(alone.uplinks, BTreeSet::from([name("a")]));
+        assert!(!alone.last_resort);
+        assert_eq!(of(live).uplinks, BTreeSet::from([name("b")]));
     }
 }

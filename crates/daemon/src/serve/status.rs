@@ -163,6 +163,10 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
     }
 }
 
+fn milliseconds(time: std::time::Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
 fn target(t: &TargetSnapshot) -> TargetStatus {
     TargetStatus {
         target: t.target.to_string(),
@@ -173,8 +177,13 @@ fn target(t: &TargetSnapshot) -> TargetStatus {
             TargetVerdict::Fail => TargetState::Fail,
         },
         decides: t.decides,
-        last_rtt_ms: t.last_rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
-        loss: t.loss,
+        last_rtt_ms: t.last_rtt.map(milliseconds),
+        mean_rtt_ms: t.figures.mean.map(milliseconds),
+        deviation_ms: t.figures.deviation.map(milliseconds),
+        median_rtt_ms: t.figures.median.map(milliseconds),
+        p95_rtt_ms: t.figures.p95.map(milliseconds),
+        jitter_ms: t.figures.jitter.map(milliseconds),
+        loss: t.figures.loss(),
         sent: t.sent,
         lost: t.lost,
     }

@@ -230,6 +230,7 @@ impl World {
             let is_done = actions.iter().any(|a| match a {
                 Action::Apply(plan) => takes_out(plan),
                 Action::Probe(_)
+                | Action::Count(_)
                 | Action::Observe { .. }
                 | Action::ListConnections
                 | Action::Notify(_)

@@ -257,8 +257,13 @@ impl World {
             let is_perfect = is_told && self.net.is_perfect(&self.kernel, line);
             self.watch.perfect_since[line] = is_perfect.then_some(now);
             let expected = reference::expected(&self.scenario.uplinks, &self.kernel, &self.net);
-            let Expected { health, usable, .. } = expected[line];
-            let is_certain = !usable || is_told && self.link_works(line);
+            let Expected {
+                health,
+                usable,
+                has_dead_host,
+                ..
+            } = expected[line];
+            let is_certain = !usable || is_told && self.link_works(line) && !has_dead_host;
             let is_down = is_certain && health == Health::Down;
             self.watch.down_since[line] = is_down.then_some((now, usable));
         }
@@ -277,8 +282,11 @@ impl World {
             let probes = self.time_to_fall(line);
             let longest = self.lateness() + if usable { probes } else { Duration::ZERO };
             if self.now().since(since.max(self.watch.disturbed_until)) > longest {
+                let snapshot = self.daemon.as_ref().map(|d| d.controller.snapshot());
+                let own = snapshot.as_ref().and_then(|s| s.lines.get(line));
+                let why = own.map(|l| (&l.reason, &l.targets));
                 return Err(format!(
-                    "line {line} is up, though it was not for {longest:?}"
+                    "line {line} is up, though it was not for {longest:?}: {why:?}"
                 ));
             }
         }
@@ -290,7 +298,10 @@ impl World {
         let line = &self.net.lines[line];
         let access = self.scenario.uplinks[line.uplink].access(line.family);
         let spec = access.map(|a| &a.probe);
-        spec.map_or(Duration::ZERO, |s| s.interval * (s.fall + 1) + s.timeout)
+        // A line that lost packets before needs more misses, which come at the pace of a burst.
+        spec.map_or(Duration::ZERO, |s| {
+            s.interval + s.timeout + s.burst.min(s.interval) * (s.fall.max(10) + 3)
+        })
     }
 
     /// How late the daemon may be with nobody working against it.

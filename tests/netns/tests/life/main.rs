@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             a_dead_line_comes_back_only_after_rise_answers,
             one_socket_for_each_uplink_and_no_process_for_probes,
             the_quorum_of_each_uplink_decides,
+            a_host_that_is_silent_everywhere_takes_nobody_out,
             a_gateway_that_answers_does_not_hide_that_nothing_beyond_does,
             a_silent_gateway_does_not_condemn_a_line_that_works,
             a_lost_carrier_counts_at_once,

@@ -142,7 +142,7 @@ pub(crate) fn a_missing_interface_and_a_gateway_off_link() -> Result<()> {
         &[
             "gateway 192.0.2.1 is not in a network of wan1",
             "wan1 has 100.64.1.2/24",
-            "uplinkd.toml:15:11",
+            "uplinkd.toml:17:11",
         ],
     )?;
     let no_lan = config(&[3, 2]).replace("lan0", "lan7");

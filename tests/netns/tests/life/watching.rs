@@ -32,6 +32,7 @@ interface = \"wan2\"
 [probe]
 targets = [\"icmp:198.18.0.1\"]
 interval = \"10s\"
+burst = \"10s\"
 timeout = \"1s\"
 fall = 3
 rise = 1
@@ -202,11 +203,9 @@ fn faults_of_children(pid: u32) -> Result<u64> {
 pub(crate) fn the_quorum_of_each_uplink_decides() -> Result<()> {
     let text = config(&[3, 2]) + "quorum = 2\n[uplink.isp2.probe]\nquorum = 1\n";
     let rig = Rig::start(&text)?;
-    let block = "table inet one_host { chain c { type filter hook forward priority 0; \
-                 ip daddr 198.18.0.2 drop; }; }\n";
-    for n in [1, 2] {
-        rig.lab().isp(isp(n)).nft(block)?;
-    }
+    // Each line misses another host: one that all miss would be at fault itself.
+    block(&rig, 1, "198.18.0.2")?;
+    block(&rig, 2, "198.18.0.1")?;
     let status = rig.wait_out_of(isp(1), Family::V4)?;
     let first = find_uplink(&status, isp(1)).context("no isp1")?;
     ensure!(
@@ -215,7 +214,7 @@ pub(crate) fn the_quorum_of_each_uplink_decides() -> Result<()> {
         first.reason
     );
     // The other one, which is content with one of the two, stays.
-    rig.wait_for("isp2 misses its second host too", EVENTUALLY, |s| {
+    rig.wait_for("isp2 misses a host too", EVENTUALLY, |s| {
         let states = find_uplink(s, isp(2)).map(|u| u.targets.iter().map(|t| t.state));
         states.into_iter().flatten().any(|s| s == TargetState::Fail)
     })?;
@@ -224,6 +223,36 @@ pub(crate) fn the_quorum_of_each_uplink_decides() -> Result<()> {
         second.in_service && second.health == Health::Up,
         "{second:?}"
     );
+    for n in [1, 2] {
+        rig.lab().isp(isp(n)).nft("delete table inet one_host\n")?;
+    }
+    rig.wait_settled()?;
+    Ok(())
+}
+
+/// Nothing of a line reaches this host any more.
+fn block(rig: &Rig, line: usize, host: &str) -> Result<()> {
+    rig.lab().isp(isp(line)).nft(&format!(
+        "table inet one_host {{ chain c {{ type filter hook forward priority 0; \
+         ip daddr {host} drop; }}; }}\n"
+    ))
+}
+
+pub(crate) fn a_host_that_is_silent_everywhere_takes_nobody_out() -> Result<()> {
+    let rig = Rig::start(&(config(&[3, 2]) + "quorum = 2\n"))?;
+    for n in [1, 2] {
+        block(&rig, n, "198.18.0.2")?;
+    }
+    for n in [1, 2] {
+        rig.wait_for("both lines are judged without it", EVENTUALLY, |s| {
+            let line = find_uplink(s, isp(n));
+            line.is_some_and(|l| l.in_service && l.reason.contains("1 of 1 targets answer"))
+        })?;
+    }
+    // The rest still decides.
+    let upstream = Fault::Upstream.apply(rig.lab(), isp(1))?;
+    rig.wait_out_of(isp(1), Family::V4)?;
+    upstream.heal()?;
     for n in [1, 2] {
         rig.lab().isp(isp(n)).nft("delete table inet one_host\n")?;
     }

@@ -201,7 +201,7 @@ impl Driver {
                 self.controller
                     .handle(Event::Connections(Vec::new()), self.now);
             }
-            Action::Notify(_) | Action::Advertise(_) => {}
+            Action::Notify(_) | Action::Advertise(_) | Action::Count(_) => {}
         }
         Ok(())
     }

@@ -123,6 +123,7 @@ impl Driver {
                         rtt: Duration::from_millis(1),
                     }
                 }
+                Action::Count(_) => continue,
                 Action::Notify(notice) => {
                     self.notices.push(notice);
                     continue;
@@ -137,7 +138,7 @@ impl Driver {
     }
 }
 
-fn obey(machine: &mut Observed, step: &Step) {
+pub(super) fn obey(machine: &mut Observed, step: &Step) {
     match step {
         Step::SetSysctl { path, value } => {
             machine.sysctls.insert(path.clone(), value.clone());

@@ -10,10 +10,10 @@ use super::{driver::Driver, *};
 use crate::fixtures::{add_outlet, both_families, config, machine_with_both_families, with_calls};
 
 /// Numbers that are the same in every run (Knuth's MMIX generator).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
+    pub(super) fn throw(&mut self, sides: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

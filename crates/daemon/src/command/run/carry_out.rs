@@ -21,6 +21,10 @@ impl Daemon {
                 Action::Probe(probe) => self.probe(probe),
                 Action::Observe { nft } => self.observe(nft),
                 Action::Apply(plan) => self.apply(&plan),
+                Action::Count(indexes) => {
+                    let counted = self.kernel.counters(&indexes);
+                    self.tell_core(Event::Counted(counted));
+                }
                 Action::ListConnections => self.list_connections(),
                 Action::Notify(notice) => self.tell(&notice),
                 Action::Advertise(avoided) => self.advertiser.wish(&avoided),

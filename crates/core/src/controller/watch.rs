@@ -1,0 +1,448 @@
+//! Watching the lines: asking at two speeds, taking answers and signs, and settling each line's health.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use uplinkd_model::{Counters, Family, Health, ProbeSpec, Reason, Target, notice::Notice};
+
+use super::{Controller, line::LineState, line::access, serve::News};
+use crate::{
+    Time,
+    event::{Action, Probe, ProbeId},
+    facts::LinkState,
+    health::{Evidence, judge, misses_needed},
+    probe::{Due, Reply, TargetKey, TargetState, TargetVerdict, Timing},
+};
+
+/// Answers in a row of a target that end a burst, where `rise` is not more. A line that loses three of
+/// ten packets would come to so many once in forty bursts.
+const CLEAR: u32 = 10;
+/// Time between two readings of the counters where something moves.
+const COUNT_MOVING: Duration = Duration::from_millis(100);
+/// The same where nothing does.
+const COUNT_QUIET: Duration = Duration::from_millis(500);
+
+impl Controller {
+    /// Asks, and counts what was not answered. Only when the time itself is the news: an answer that
+    /// is told now may have waited while the shell was busy, and others with it.
+    pub(super) fn run_due(&mut self, now: Time) {
+        while let Some(due) = self.schedule.next_due(now, |key| {
+            let line = &self.lines[key.line];
+            let spec = &access(&self.config, line).probe;
+            let burst = spec.burst.min(spec.interval);
+            Timing {
+                interval: if line.burst.is_on() {
+                    burst
+                } else {
+                    spec.interval
+                },
+                patience: line.targets[key.target].patience.limit(spec.timeout),
+                timeout: spec.timeout,
+            }
+        }) {
+            match due {
+                Due::Missed(key, probe, asked) => self.count_missed(key, probe, asked, now),
+                Due::GivenUp(key, probe) => {
+                    self.lines[key.line].targets[key.target].gave_up(probe);
+                    self.rejudge(key.line, now);
+                }
+                Due::Ask(key, id) => self.ask_target(key, id, now),
+            }
+        }
+        for index in 0..self.lines.len() {
+            if self.lines[index].wake_at.is_some_and(|at| at <= now) {
+                self.rejudge(index, now);
+            }
+        }
+        self.count_if_due(now);
+    }
+
+    fn ask_target(&mut self, key: TargetKey, id: ProbeId, now: Time) {
+        let interval = self.access_of(key.line).probe.interval;
+        self.lines[key.line].burst.heed_end(interval, now);
+        let uplink = self.uplink_of(key.line);
+        let Some(target) = self.address_of(key) else {
+            self.schedule.stop(key);
+            return;
+        };
+        let mark = self.config.reserve.mark_in(uplink.slot).value;
+        let (device, name) = (uplink.interface.clone(), uplink.name.clone());
+        self.actions.push_back(Action::Probe(Probe {
+            id,
+            uplink: name,
+            device,
+            mark,
+            target,
+        }));
+    }
+
+    /// An answer came, by the kernel's stamps after so long.
+    pub(super) fn take_reply(&mut self, probe: ProbeId, rtt: Duration, now: Time) {
+        let Some(reply) = self.schedule.close(probe) else {
+            return;
+        };
+        let (Reply::InTime(key, _) | Reply::Late(key)) = reply;
+        let line = &mut self.lines[key.line];
+        let spec = &access(&self.config, line).probe;
+        let rise = match line.judged {
+            Health::Down => spec.rise,
+            Health::Unknown | Health::Up | Health::Degraded => 1,
+        };
+        let target = &mut line.targets[key.target];
+        let was_failing = target.verdict() != TargetVerdict::Pass;
+        match reply {
+            Reply::Late(_) if rtt <= spec.timeout => target.answered_late(probe, rtt, rise),
+            Reply::InTime(..) if rtt <= spec.timeout => {
+                target.answered(probe, rtt, rise, spec, now);
+            }
+            Reply::Late(_) => target.gave_up(probe),
+            Reply::InTime(_, asked) => {
+                self.count_missed(key, probe, asked, now);
+                self.lines[key.line].targets[key.target].gave_up(probe);
+                return;
+            }
+        }
+        if was_failing {
+            self.begin_burst(key.line, now);
+        }
+        self.end_burst_if_clear(key.line, now);
+        self.rejudge(key.line, now);
+    }
+
+    /// A question could not be sent.
+    pub(super) fn take_send_failure(&mut self, probe: ProbeId, now: Time) {
+        if let Some(Reply::InTime(key, asked)) = self.schedule.close(probe) {
+            self.count_missed(key, probe, asked, now);
+            self.lines[key.line].targets[key.target].gave_up(probe);
+        }
+    }
+
+    fn count_missed(&mut self, key: TargetKey, probe: ProbeId, asked: Time, now: Time) {
+        let needed = self.misses_needed(key.line);
+        let line = &mut self.lines[key.line];
+        let spec = &access(&self.config, line).probe;
+        let target = &mut line.targets[key.target];
+        target.missed(probe, asked, needed, spec, now);
+        let is_serious = target.misses() == spec.fall;
+        if is_serious {
+            line.burst.end_pause();
+        }
+        if is_serious || target.misses() == 1 {
+            self.begin_burst(key.line, now);
+            self.ask_elsewhere(key, now);
+        }
+        self.end_burst_if_clear(key.line, now);
+        self.rejudge(key.line, now);
+    }
+
+    fn misses_needed(&self, line: usize) -> u32 {
+        misses_needed(&self.access_of(line).probe, &self.asked_targets(line))
+    }
+
+    /// Asks all targets of a line now, and often from now on.
+    fn begin_burst(&mut self, line: usize, now: Time) {
+        if self.lines[line].burst.begin(now) {
+            for target in 0..self.lines[line].targets.len() {
+                self.lines[line].targets[target].begin_burst();
+                self.schedule.hasten(TargetKey { line, target }, now);
+            }
+        }
+    }
+
+    /// Asks a target that has fallen silent on the other lines as well: where it is silent there too, it
+    /// is the one at fault.
+    fn ask_elsewhere(&mut self, key: TargetKey, now: Time) {
+        let asked = |c: &Self, key: TargetKey| c.access_of(key.line).probe.targets[key.target];
+        let target = asked(self, key);
+        if target == Target::Gateway {
+            return;
+        }
+        let family = self.lines[key.line].family;
+        for line in 0..self.lines.len() {
+            if line == key.line || self.lines[line].family != family {
+                continue;
+            }
+            for other in 0..self.lines[line].targets.len() {
+                let other = TargetKey {
+                    line,
+                    target: other,
+                };
+                if asked(self, other) == target {
+                    self.schedule.hasten(other, now);
+                }
+            }
+        }
+    }
+
+    /// Ends a burst once every target has made itself clear.
+    fn end_burst_if_clear(&mut self, index: usize, now: Time) {
+        if !self.lines[index].burst.is_on() {
+            return;
+        }
+        let needed = self.misses_needed(index);
+        let line = &mut self.lines[index];
+        let clear = access(&self.config, line).probe.rise.max(CLEAR);
+        let mut asked = (0..line.targets.len())
+            .filter(|target| {
+                let target = *target;
+                self.schedule.is_running(TargetKey {
+                    line: index,
+                    target,
+                })
+            })
+            .map(|n| &line.targets[n]);
+        if asked.all(|t| t.answers_in_burst() >= clear || t.misses() >= needed.saturating_mul(2)) {
+            line.burst.end();
+            let (count, interval) = (
+                line.targets.len(),
+                access(&self.config, line).probe.interval,
+            );
+            for target in 0..count {
+                let key = TargetKey {
+                    line: index,
+                    target,
+                };
+                if self.schedule.is_running(key) {
+                    self.schedule
+                        .start(key, spread(now, interval, target, count));
+                }
+            }
+            let line = &mut self.lines[index];
+            if line.judged == Health::Up {
+                line.traffic.was_false_alarm();
+            }
+        }
+    }
+
+    /// The targets of a line that have an address at the moment, with what is known of them.
+    pub(super) fn asked_targets(&self, index: usize) -> Vec<(Target, &TargetState)> {
+        let spec = &self.access_of(index).probe;
+        let targets = (0..spec.targets.len()).map(|target| TargetKey {
+            line: index,
+            target,
+        });
+        targets
+            .filter(|key| self.address_of(*key).is_some())
+            .map(|key| {
+                (
+                    spec.targets[key.target],
+                    &self.lines[index].targets[key.target],
+                )
+            })
+            .collect()
+    }
+
+    /// Targets that are silent on every line that asks them, at least two, while another target
+    /// answers on one of these: they are at fault themselves.
+    pub(super) fn targets_at_fault(&self, family: Family) -> Vec<Target> {
+        self.targets_missing(family, |t, spec| t.misses() >= spec.fall)
+    }
+
+    /// Targets that may be at fault: they do not answer anywhere, and it is not clear yet what the
+    /// other lines say.
+    fn targets_in_doubt(&self, family: Family) -> Vec<Target> {
+        self.targets_missing(family, |t, _| t.answers() == 0)
+    }
+
+    fn targets_missing(
+        &self,
+        family: Family,
+        is_missing: impl Fn(&TargetState, &ProbeSpec) -> bool,
+    ) -> Vec<Target> {
+        let lines = self.lines.iter().enumerate();
+        let lines: Vec<_> = lines
+            .filter(|(_, l)| l.family == family && l.link.usable().is_some())
+            .map(|(index, _)| (index, self.asked_targets(index)))
+            .collect();
+        let mut silent: BTreeMap<Target, (usize, usize, bool)> = BTreeMap::new();
+        for (index, targets) in &lines {
+            let spec = &self.access_of(*index).probe;
+            let answers = |t: &TargetState| t.verdict() == TargetVerdict::Pass && !t.missed_last();
+            for (target, state) in targets.iter().filter(|(t, _)| *t != Target::Gateway) {
+                let others = targets.iter().filter(|(t, _)| t != target);
+                let mut others = others.filter(|(t, _)| *t != Target::Gateway);
+                let (asked, missing, is_contrasted) = silent.entry(*target).or_default();
+                *asked += 1;
+                *missing += usize::from(is_missing(state, spec));
+                *is_contrasted |= others.any(|(_, other)| answers(other));
+            }
+        }
+        let at_fault = silent
+            .into_iter()
+            .filter(|(_, (asked, missing, is_contrasted))| {
+                *asked > 1 && asked == missing && *is_contrasted
+            });
+        at_fault.map(|(target, _)| target).collect()
+    }
+
+    /// Asks for the counters of the lines that are watched, when it is time.
+    fn count_if_due(&mut self, now: Time) {
+        if self.count_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let watched = self.lines.iter().filter(|l| is_counted(l));
+        let mut indexes: Vec<_> = watched
+            .filter_map(|l| Some(l.link.usable()?.device.index))
+            .collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        if indexes.is_empty() {
+            self.count_at = None;
+            return;
+        }
+        let is_moving = self
+            .lines
+            .iter()
+            .any(|l| is_counted(l) && (l.traffic.is_moving() || l.burst.is_on()));
+        let wait = if is_moving { COUNT_MOVING } else { COUNT_QUIET };
+        self.count_at = Some(now + wait);
+        self.actions.push_back(Action::Count(indexes));
+    }
+
+    /// Begins to read counters, where there is a line to be watched.
+    pub(super) fn start_counting(&mut self, now: Time) {
+        if self.count_at.is_none() && self.lines.iter().any(is_counted) {
+            self.count_at = Some(now);
+        }
+    }
+
+    /// What interfaces have counted.
+    pub(super) fn take_counters(&mut self, counters: &BTreeMap<u32, Counters>, now: Time) {
+        for index in 0..self.lines.len() {
+            let line = &mut self.lines[index];
+            let device = line.link.usable().map(|u| u.device.index);
+            let Some(counters) = device.and_then(|d| counters.get(&d)) else {
+                continue;
+            };
+            if line.traffic.take(*counters, now) {
+                self.begin_burst(index, now);
+            }
+        }
+    }
+
+    pub(super) fn rejudge(&mut self, index: usize, now: Time) {
+        let mut news = News::default();
+        *news.of_mut(self.lines[index].family) = self.judge_line(index, now);
+        self.reselect(news, now);
+    }
+
+    /// What the link and the targets of a line say at the moment; none before the first look.
+    fn found_at(&self, index: usize, now: Time) -> Option<(Health, Reason)> {
+        let state = &self.lines[index];
+        match &state.link {
+            LinkState::Absent | LinkState::Unusable(Reason::JustStarted) => None,
+            LinkState::Unusable(reason) => Some((Health::Down, reason.clone())),
+            LinkState::Usable(_) => {
+                let spec = &self.access_of(index).probe;
+                let mut targets = self.asked_targets(index);
+                // Looked for only where it could make a difference.
+                if targets.iter().any(|(_, t)| t.misses() >= spec.fall) {
+                    let at_fault = self.targets_at_fault(state.family);
+                    targets.retain(|(t, _)| !at_fault.contains(t));
+                }
+                let is_queueing = targets.iter().any(|(_, t)| t.patience.is_queueing());
+                let is_full = state
+                    .traffic
+                    .is_full(self.uplink_of(index).rates, is_queueing);
+                // What comes in may be of the other family, where that one works.
+                let is_own = is_full || !self.other_family_answers(index);
+                let evidence = Evidence {
+                    spec,
+                    targets: &targets,
+                    before: state.judged,
+                    was_silent: state.was_silent,
+                    is_alive: is_own && state.traffic.is_alive(now),
+                    is_moving: state.traffic.is_moving(),
+                    is_full,
+                    now,
+                };
+                let found = judge(&evidence);
+                if found.0 != Health::Down || state.judged == Health::Down {
+                    return Some(found);
+                }
+                // Before it is taken out on the word of targets that may be at fault themselves, the
+                // other lines have to be heard, which are asked at this moment.
+                let in_doubt = self.targets_in_doubt(state.family);
+                let mut sure = targets.clone();
+                sure.retain(|(t, _)| !in_doubt.contains(t));
+                let otherwise = (sure.len() < targets.len()).then(|| {
+                    judge(&Evidence {
+                        targets: &sure,
+                        ..evidence
+                    })
+                });
+                Some(
+                    otherwise
+                        .filter(|(h, _)| *h != Health::Down)
+                        .map_or(found, |_| (state.judged, Reason::TargetsDown)),
+                )
+            }
+        }
+    }
+
+    fn other_family_answers(&self, index: usize) -> bool {
+        let (own, lines) = (&self.lines[index], self.lines.iter());
+        let mut other = lines.filter(|l| l.uplink == own.uplink && l.family != own.family);
+        other.any(|l| l.targets.iter().any(|t| t.answers() > 0))
+    }
+
+    /// Settles the health of one line from its link and its targets. Says what is new, if anything.
+    pub(super) fn judge_line(&mut self, index: usize, now: Time) -> Option<String> {
+        let (verdict, reason) = self.found_at(index, now)?;
+        let name = self.uplink_of(index).name.clone();
+        let state = &mut self.lines[index];
+        let spec = &access(&self.config, state).probe;
+        state.judged = verdict;
+        let was_silent = std::mem::replace(
+            &mut state.was_silent,
+            verdict == Health::Down
+                && !matches!(reason, Reason::Lossy { .. } | Reason::Slow { .. }),
+        );
+        if was_silent && !state.was_silent {
+            // What was lost while it was dead says nothing of how it is now.
+            state
+                .targets
+                .iter_mut()
+                .for_each(|t| t.window.start_anew(now));
+        }
+        let (health, reason) = state.settle(verdict, reason, spec, now);
+        let family = state.family;
+        let from = std::mem::replace(&mut state.health, health);
+        state.reason = reason.clone();
+        let is_held = matches!(reason, Reason::Held { .. });
+        let is_news = is_held && !state.is_held_told;
+        state.is_held_told |= is_held;
+        if from == health && !is_news {
+            return None;
+        }
+        if from != health {
+            state.since = now;
+            state.is_held_told = false;
+        }
+        let news = format!("uplink {name} ({family}) is {health}: {reason}");
+        self.notify(Notice::Health {
+            uplink: name,
+            family,
+            from,
+            to: health,
+            reason,
+        });
+        Some(news)
+    }
+
+    /// When a line has to be judged again though nothing happens, or counters be read.
+    pub(super) fn watch_deadline(&self) -> Option<Time> {
+        let wakes = self.lines.iter().filter_map(|l| l.wake_at);
+        wakes.chain(self.count_at).min()
+    }
+}
+
+/// When to ask a target of so many next, so that a line is asked at even distances.
+pub(super) fn spread(now: Time, interval: Duration, target: usize, count: usize) -> Time {
+    let part = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+    now + interval / part(count) * part(target + 1)
+}
+
+/// Whether the counters of a line's interface are of use.
+fn is_counted(line: &LineState) -> bool {
+    line.link.usable().is_some() && !line.targets.is_empty()
+}
