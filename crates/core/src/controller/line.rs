@@ -143,6 +143,15 @@ impl LineState {
         (verdict, reason)
     }
 
+    /// Whether its health lets it serve.
+    pub(super) fn is_live(&self) -> bool {
+        match self.health {
+            Health::Up | Health::Degraded => true,
+            Health::Unknown => self.serves_unknown,
+            Health::Down => false,
+        }
+    }
+
     pub(super) fn is_absent(&self) -> bool {
         self.link == LinkState::Absent
     }

@@ -37,16 +37,11 @@ impl Controller {
         &self,
         family: Family,
     ) -> impl Iterator<Item = (&UplinkName, Candidate)> + Clone {
-        let is_live = |line: &LineState| match line.health {
-            Health::Up | Health::Degraded => true,
-            Health::Unknown => line.serves_unknown,
-            Health::Down => false,
-        };
         let lines = self.lines.iter().enumerate();
         let lines = lines.filter(move |(_, l)| l.family == family && !l.is_absent());
         let live = lines
             .clone()
-            .filter(move |(_, line)| is_live(line) && line.link.usable().is_some());
+            .filter(move |(_, line)| line.is_live() && line.link.usable().is_some());
         // Where everybody who would stay misses answers too, the targets may be at fault and not the
         // lines: then nobody is taken out before an answer, or its lasting absence, tells.
         let somebody_is_sound = live.clone().any(|(index, _)| self.answers_now(index));
@@ -55,13 +50,25 @@ impl Controller {
             let uplink = self.uplink_of(index);
             let is_kept = holds && self.service.of(family).uplinks.contains(&uplink.name);
             let candidate = Candidate {
-                live: is_live(line) || is_kept,
+                live: line.is_live() || is_kept,
                 yields: uplink.yields && line.health == Health::Degraded,
                 held: matches!(line.reason, Reason::Held { .. }),
                 usable: line.link.usable().is_some(),
             };
             (&uplink.name, candidate)
         })
+    }
+
+    /// Whether somebody serves a family for want of anything better, or until it is known whether it is
+    /// the targets that are at fault: then every answer may change who serves.
+    pub(super) fn serves_in_doubt(&self, family: Family) -> bool {
+        let service = self.service.of(family);
+        let mut lines = self.lines.iter().filter(|l| l.family == family);
+        let serves = |line: &LineState| {
+            let name = &self.config.uplinks[line.uplink].name;
+            service.uplinks.contains(name)
+        };
+        service.last_resort || lines.any(|l| !l.is_live() && serves(l))
     }
 
     /// Whether enough deciding targets of a line answered when last asked, or were not asked yet.

@@ -319,10 +319,16 @@ impl Controller {
         }
     }
 
-    pub(super) fn rejudge(&mut self, index: usize, now: Time) {
-        let mut news = News::default();
-        *news.of_mut(self.lines[index].family) = self.judge_line(index, now);
-        self.reselect(news, now);
+    /// Judges a line again. Who serves is decided again only where that could make a difference: there
+    /// may be thousands of answers a second.
+    fn rejudge(&mut self, index: usize, now: Time) {
+        let family = self.lines[index].family;
+        let new = self.judge_line(index, now);
+        if new.is_some() || self.serves_in_doubt(family) {
+            let mut news = News::default();
+            *news.of_mut(family) = new;
+            self.reselect(news, now);
+        }
     }
 
     /// What the link and the targets of a line say at the moment; none before the first look.
