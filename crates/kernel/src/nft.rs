@@ -35,6 +35,7 @@ use uplinkd_model::{Family, nft::NftTable};
 
 use crate::{netlink::KernelError, table_names};
 
+pub use build::Forms;
 pub use program::{PATIENCE, version};
 pub(crate) use sets::is_dynamic;
 pub use shared::OwnPorts;
@@ -103,7 +104,7 @@ pub enum RenderError {
 /// # Errors
 /// When a name in it could end a quotation or is otherwise unfit.
 pub fn render(table: &NftTable) -> Result<String, RenderError> {
-    let ruleset = build::ruleset(table)?;
+    let ruleset = build::ruleset(table, &Forms::default())?;
     Ok(text::whole(&ruleset, text::Fill::All, &BTreeMap::new()))
 }
 
@@ -130,6 +131,8 @@ struct Known {
 pub(crate) struct Memory {
     file: Option<PathBuf>,
     known: Option<Known>,
+    /// The forms of the maps that were put last, and of those that may be put next.
+    forms: [Forms; 2],
     pub(crate) shared: Shared,
     /// Once `nft` has said it: to ask again at each reload would cost milliseconds each.
     version: Option<String>,
@@ -147,6 +150,7 @@ impl Memory {
         Self {
             file,
             known,
+            forms: Default::default(),
             shared: Shared::default(),
             version: None,
         }
@@ -170,7 +174,8 @@ impl Memory {
         let written = match &self.known {
             Some(known) => serde_json::to_vec(known)
                 .map_err(io::Error::from)
-                .and_then(|text| table_names::replace(file, &text)),
+                // The kernel's table does not outlive the kernel.
+                .and_then(|text| table_names::replace(file, &text, false)),
             None => match fs::remove_file(file) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,

@@ -71,12 +71,13 @@ pub fn write(iproute2_dir: &Path, names: &BTreeMap<TableId, String>) -> io::Resu
     if fs::read_to_string(&file).is_ok_and(|found| found == text) {
         return Ok(Change::AlreadySo);
     }
-    replace(&file, text.as_bytes())?;
+    replace(&file, text.as_bytes(), true)?;
     Ok(Change::Changed)
 }
 
 /// Makes a file with this content appear at once in place of the old one, and its directory first.
-pub(crate) fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
+/// One that is worth nothing after a crash of the machine need not be on the disk by then.
+pub(crate) fn replace(file: &Path, content: &[u8], is_lasting: bool) -> io::Result<()> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir)?;
     }
@@ -84,7 +85,9 @@ pub(crate) fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = file.with_extension("new");
     let mut new = fs::File::create(&temporary)?;
     new.write_all(content)?;
-    new.sync_all()?;
+    if is_lasting {
+        new.sync_all()?;
+    }
     fs::rename(&temporary, file)
 }
 

@@ -1,6 +1,13 @@
 //! The policies as the kernel asks them. `uplinkd-policy` makes this from the file, `kernel::nft`
 //! writes it as text, and an explanation is read off the very same value.
 
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::{Deref, DerefMut},
+    slice,
+    sync::{Arc, OnceLock},
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -46,7 +53,100 @@ pub struct MapStage {
     /// The fields, in the order of the keys' spans; in the order of [`Field`], none twice.
     pub fields: Vec<Field>,
     /// The entries, sorted by key. No two of them overlap.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
+}
+
+/// The entries of a map. Clones share them, and whoever holds two of them sees at once that they are
+/// the same: of thousands of policies a change of one leaves most maps as they are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
+pub struct Entries(Arc<Shared>);
+
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    list: Vec<Entry>,
+    /// Once somebody has asked for it.
+    fingerprint: OnceLock<u64>,
+}
+
+impl Entries {
+    /// Whether both are the very same list in memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What tells this list from every other that is in memory at the same time.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// A number that other keys or outlets would have another of. The policies do not count.
+    pub fn fingerprint(&self) -> u64 {
+        *self.0.fingerprint.get_or_init(|| {
+            // Its keys are fixed: equal content has an equal number in every run of one build.
+            let mut hasher = DefaultHasher::new();
+            self.0.list.len().hash(&mut hasher);
+            for entry in &self.0.list {
+                (&entry.key, entry.outlet).hash(&mut hasher);
+            }
+            hasher.finish()
+        })
+    }
+}
+
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) || self.0.list == other.0.list
+    }
+}
+
+impl Eq for Entries {}
+
+impl Deref for Entries {
+    type Target = Vec<Entry>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.list
+    }
+}
+
+impl DerefMut for Entries {
+    /// Copies them first where somebody else has them as well.
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        let shared = Arc::make_mut(&mut self.0);
+        shared.fingerprint.take();
+        &mut shared.list
+    }
+}
+
+impl From<Vec<Entry>> for Entries {
+    fn from(list: Vec<Entry>) -> Self {
+        Self(Arc::new(Shared {
+            list,
+            fingerprint: OnceLock::new(),
+        }))
+    }
+}
+
+impl From<Entries> for Vec<Entry> {
+    fn from(entries: Entries) -> Self {
+        Arc::unwrap_or_clone(entries.0).list
+    }
+}
+
+impl FromIterator<Entry> for Entries {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        Self::from(Vec::from_iter(entries))
+    }
+}
+
+impl<'a> IntoIterator for &'a Entries {
+    type Item = &'a Entry;
+    type IntoIter = slice::Iter<'a, Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 /// An entry of a map.
@@ -176,6 +276,28 @@ pub enum Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_that_were_shared_and_changed_have_another_fingerprint() {
+        let entry = |outlet| Entry {
+            key: vec![Span::one(7_u8)],
+            outlet,
+            policy: 0,
+        };
+        let one = Entries::from(vec![entry(1)]);
+        let mut other = one.clone();
+        assert!(one.is_same(&other));
+        assert_eq!(one.fingerprint(), other.fingerprint());
+        other[0].outlet = 2;
+        assert!(!one.is_same(&other));
+        assert_eq!(one[0].outlet, 1);
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        // Nobody else has it now, and yet what was found before must not stay.
+        other[0].outlet = 1;
+        other[0].policy = 5;
+        assert_eq!(one.fingerprint(), other.fingerprint());
+        assert_ne!(one, other);
+    }
 
     #[test]
     fn a_name_survives_being_a_number() {

@@ -7,7 +7,7 @@
 //! shape, so that policies of different shapes in turn, or one rule in the midst of thousands of
 //! prefixes, do not make for many stages.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 use uplinkd_model::{
     Classifier, Family, Policy,
@@ -42,8 +42,8 @@ const COMPARISONS_MAX: usize = 1_000_000;
 /// Compiles policies, in order, for the kernel. `minute` is the local time in minutes since Monday
 /// 00:00: policies whose schedule does not hold are left out. So are those that no packet can reach
 /// since one before them takes everything.
-pub fn compile(policies: &[Policy], outlets: &[Outlet], minute: u16) -> Classifier {
-    let codes: Vec<u16> = policies.iter().map(|p| outlets[p.outlet].code).collect();
+pub fn compile<P: Borrow<Policy>>(policies: &[P], outlets: &[Outlet], minute: u16) -> Classifier {
+    let codes = codes(policies, outlets);
     let stages = |family| arrange(wanted(policies, family, minute), &codes);
     let (v4, v6) = (stages(Family::V4), stages(Family::V6));
     Classifier {
@@ -53,10 +53,16 @@ pub fn compile(policies: &[Policy], outlets: &[Outlet], minute: u16) -> Classifi
     }
 }
 
+/// The outlets' codes, by policy.
+pub(crate) fn codes<P: Borrow<Policy>>(policies: &[P], outlets: &[Outlet]) -> Vec<u16> {
+    let outlets = policies.iter().map(|p| outlets[p.borrow().outlet].code);
+    outlets.collect()
+}
+
 /// The policies that speak of a family at a time, up to the first that speaks of everything.
-fn wanted(policies: &[Policy], family: Family, minute: u16) -> Vec<(usize, Normal)> {
+fn wanted<P: Borrow<Policy>>(policies: &[P], family: Family, minute: u16) -> Vec<(usize, Normal)> {
     let mut wanted = Vec::new();
-    for (index, policy) in policies.iter().enumerate() {
+    for (index, policy) in policies.iter().map(Borrow::borrow).enumerate() {
         if !is_active(policy, minute) {
             continue;
         }
@@ -259,7 +265,10 @@ impl Draft {
         };
         match entries.as_slice() {
             [only] => rule_of_entry(&fields, only),
-            _ => Stage::Map(MapStage { fields, entries }),
+            _ => Stage::Map(MapStage {
+                fields,
+                entries: entries.into(),
+            }),
         }
     }
 }

@@ -24,10 +24,7 @@ pub(crate) fn fingerprint(families: [&[Stage]; 2]) -> u64 {
 fn hash_stage(stage: &Stage, hasher: &mut DefaultHasher) {
     match stage {
         Stage::Map(map) => {
-            (0_u8, &map.fields, map.entries.len()).hash(hasher);
-            for entry in &map.entries {
-                (&entry.key, entry.outlet).hash(hasher);
-            }
+            (0_u8, &map.fields, map.entries.fingerprint()).hash(hasher);
         }
         Stage::Rule(rule) => {
             (1_u8, rule.outlet, rule.conditions.len()).hash(hasher);

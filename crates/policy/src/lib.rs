@@ -6,6 +6,7 @@
 //! the policies themselves and is what the two are tested against. [`shadows`] finds policies that
 //! can never be reached.
 
+mod again;
 mod behind;
 mod boxes;
 mod compile;
@@ -21,6 +22,7 @@ mod shadow;
 mod spans;
 mod work;
 
+pub use again::{Again, Before, compile_again};
 pub use compile::compile;
 pub use evaluate::{Evaluator, evaluate};
 pub use fact::Fact;

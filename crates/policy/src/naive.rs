@@ -2,6 +2,8 @@
 //!
 //! Slow and plain on purpose. It shares nothing with the compiler, so that the two can be compared.
 
+use std::borrow::Borrow;
+
 use uplinkd_model::{
     Family, Policy,
     classify::Field,
@@ -14,8 +16,13 @@ use crate::{
 };
 
 /// What becomes of a flow at a local minute of the week: the first policy whose clauses all hold.
-pub fn naive(policies: &[Policy], outlets: &[Outlet], flow: &Flow, minute: u16) -> Answer {
-    for (index, policy) in policies.iter().enumerate() {
+pub fn naive<P: Borrow<Policy>>(
+    policies: &[P],
+    outlets: &[Outlet],
+    flow: &Flow,
+    minute: u16,
+) -> Answer {
+    for (index, policy) in policies.iter().map(Borrow::borrow).enumerate() {
         match Truth::all(policy.clauses.iter().map(|c| truth(c, flow, minute))) {
             Truth::No => {}
             Truth::Depends(on) => return Answer::Depends { policy: index, on },
@@ -42,8 +49,9 @@ pub fn why_not<'a>(policy: &'a Policy, flow: &Flow, minute: u16) -> Option<&'a C
 
 /// Which policies hold at a local minute of the week as far as their schedules go. Where this is the
 /// same for two minutes, [`crate::compile`] makes the same of them.
-pub fn active(policies: &[Policy], minute: u16) -> Vec<bool> {
-    policies.iter().map(|p| is_active(p, minute)).collect()
+pub fn active<P: Borrow<Policy>>(policies: &[P], minute: u16) -> Vec<bool> {
+    let policies = policies.iter().map(Borrow::borrow);
+    policies.map(|p| is_active(p, minute)).collect()
 }
 
 /// Whether all schedules of a policy hold.

@@ -1,6 +1,9 @@
 //! Policies that can never be reached, and who hides them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use uplinkd_model::{
     Family, Policy,
@@ -35,10 +38,11 @@ pub struct Shadow {
 /// What is reported is so, at every time of the week. A policy is found where another takes all that
 /// it speaks of, or where several that name nothing but values of one field take all of its values
 /// there; what needs trying out the combinations of several fields is not.
-pub fn shadows(policies: &[Policy]) -> Vec<Shadow> {
-    let weeks: Vec<Spans> = policies.iter().map(week).collect();
-    let v4 = fates(policies, &weeks, Family::V4);
-    let v6 = fates(policies, &weeks, Family::V6);
+pub fn shadows<P: Borrow<Policy>>(policies: &[P]) -> Vec<Shadow> {
+    let policies: Vec<&Policy> = policies.iter().map(Borrow::borrow).collect();
+    let weeks: Vec<Spans> = policies.iter().map(|p| week(p)).collect();
+    let v4 = fates(&policies, &weeks, Family::V4);
+    let v6 = fates(&policies, &weeks, Family::V6);
     let fates = v4.into_iter().zip(v6).enumerate();
     fates
         .filter_map(|(policy, (v4, v6))| {
@@ -85,9 +89,9 @@ fn week(policy: &Policy) -> Spans {
     week
 }
 
-fn fates(policies: &[Policy], weeks: &[Spans], family: Family) -> Vec<Fate> {
+fn fates(policies: &[&Policy], weeks: &[Spans], family: Family) -> Vec<Fate> {
     let always = week_whole();
-    let possible = |(policy, week): (&Policy, &Spans)| {
+    let possible = |(policy, week): (&&Policy, &Spans)| {
         let normal = normalise(policy, family)?;
         (!week.is_empty()).then(|| Shader {
             is_plain: normal.rest.is_empty() && normal.sets.len() <= 1 && *week == always,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use uplinkd_model::nft::NftTable;
 
 use super::{
-    Known, NftError, build,
+    Forms, Known, NftError, build,
     delta::{Delta, delta},
     direct,
     element::{self, Messages},
@@ -26,10 +26,23 @@ use crate::{
 const TEXT_ELEMENTS_MAX: usize = 1000;
 
 impl Kernel {
+    /// The forms that are known of maps, to find those of other policies from.
+    pub fn nft_forms(&self) -> [Forms; 2] {
+        self.nft.forms.clone()
+    }
+
+    /// Takes forms of maps that are about to be put, so that they need not be found then. Whatever is
+    /// put instead is put as well.
+    pub fn foresee_nft(&mut self, forms: Forms) {
+        self.nft.forms[1] = forms;
+    }
+
     /// Makes the kernel hold this content: by what is different where we know what it holds, by a
     /// whole new table in one transaction otherwise.
     pub(crate) fn put_nft(&mut self, table: &NftTable) -> Result<(), NftError> {
-        let wanted = Arc::new(build::ruleset(table)?);
+        let forms = Forms::of(&table.classifier, &self.nft.forms);
+        let wanted = Arc::new(build::ruleset(table, &forms)?);
+        self.nft.forms[0] = forms;
         let before = self.nft.known.clone().filter(|k| k.name == table.name);
         if let Some(known) = before
             && let Some(held) = known.ruleset.clone()
@@ -59,14 +72,15 @@ impl Kernel {
         // From here on the old memory stands for nothing, whatever happens.
         self.nft.set(None);
         let before = self.generation();
-        let (transactions, has_text) = match self.put_directly(delta, held, &known.name, wanted)? {
-            true => (1, true),
-            false => self.put_in_steps(delta)?,
-        };
-        let structure = if has_text {
-            self.structure_after(delta, known, wanted)
-        } else {
-            Ok(known.structure.clone())
+        let (transactions, structure) = match self.put_directly(delta, held, &known.name, wanted)? {
+            true => (1, self.structure_after_rules(delta, known, wanted)),
+            false => match self.put_in_steps(delta)? {
+                (transactions, true) => {
+                    let structure = self.structure_after(delta, known, wanted);
+                    (transactions, structure)
+                }
+                (transactions, false) => (transactions, Ok(known.structure.clone())),
+            },
         };
         let mut digests = known.digests.clone();
         for (name, grows) in &delta.digests {
@@ -194,6 +208,23 @@ impl Kernel {
                 structure.entry(part).or_insert(*digest);
             }
         }
+        Ok(structure)
+    }
+
+    /// The same after a change of rules and elements: all sets and maps are those that were there.
+    fn structure_after_rules(
+        &mut self,
+        delta: &Delta,
+        known: &Known,
+        wanted: &Ruleset,
+    ) -> Result<BTreeMap<String, u64>, KernelError> {
+        let mut structure = known.structure.clone();
+        for chain in known.ruleset.iter().flat_map(|held| held.chains.keys()) {
+            if !wanted.chains.contains_key(chain) {
+                structure.remove(&look::chain_part(chain));
+            }
+        }
+        structure.extend(self.structure_of_chains(&known.name, &delta.chains)?);
         Ok(structure)
     }
 

@@ -24,6 +24,7 @@
 mod classify;
 mod conditions;
 mod delegated;
+mod forms;
 mod maps;
 mod outlets;
 mod prefixes;
@@ -49,6 +50,8 @@ use super::{
     ruleset::{Chain, Collection, Elements, Ruleset, Target},
 };
 
+pub use forms::Forms;
+
 /// The longest interface name that the kernel takes.
 const INTERFACE_LENGTH_MAX: usize = 15;
 /// Both families.
@@ -58,10 +61,11 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 ///
 /// # Errors
 /// When a name in it could end a quotation or is otherwise unfit.
-pub(super) fn ruleset(table: &NftTable) -> Result<Ruleset, RenderError> {
+pub(super) fn ruleset(table: &NftTable, forms: &Forms) -> Result<Ruleset, RenderError> {
     check(table)?;
     let mut builder = Builder {
         table,
+        forms,
         ruleset: Ruleset {
             name: table.name.clone(),
             chains: BTreeMap::new(),
@@ -79,6 +83,8 @@ pub(super) fn ruleset(table: &NftTable) -> Result<Ruleset, RenderError> {
 /// A ruleset that is being made.
 struct Builder<'a> {
     table: &'a NftTable,
+    /// The forms of its maps, as far as they are known.
+    forms: &'a Forms,
     ruleset: Ruleset,
 }
 

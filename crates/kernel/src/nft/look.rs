@@ -147,26 +147,13 @@ impl Kernel {
         name: &str,
         only: Option<&BTreeSet<String>>,
     ) -> Result<BTreeMap<String, u64>, KernelError> {
-        let mut parts: BTreeMap<String, DefaultHasher> = BTreeMap::new();
-        let mut add = |part: String, attributes: &[u8], kinds: &[u16]| {
-            let hasher = parts.entry(part).or_default();
-            for kind in kinds {
-                find(attributes, *kind).hash(hasher);
-            }
-        };
+        let mut parts = Parts::default();
         let reply = self.netfilter.ask(of_table(message::GET_TABLE, name))?;
-        add("the table".to_owned(), attributes(&reply), &[table::FLAGS]);
+        parts.add("the table".to_owned(), attributes(&reply), &[table::FLAGS]);
         // The kernel lists the chains of all tables.
         for reply in self.netfilter.dump(of_table(message::GET_CHAIN, name))? {
-            let attributes = attributes(&reply);
-            if find(attributes, TABLE).map(text).as_deref() != Some(name) {
-                continue;
-            }
-            if let Some(chain_name) = find(attributes, chain::NAME).map(text)
-                && only.is_none_or(|only| only.contains(&chain_name))
-            {
-                let kinds = [chain::HOOK, chain::POLICY, chain::TYPE];
-                add(chain_part(&chain_name), attributes, &kinds);
+            if find(attributes(&reply), TABLE).map(text).as_deref() == Some(name) {
+                parts.add_chain(&reply, |chain| only.is_none_or(|only| only.contains(chain)));
             }
         }
         let all = of_table(message::GET_RULE, name);
@@ -177,31 +164,80 @@ impl Kernel {
                 .map(|chain| all.clone().str(rule::CHAIN, chain))
                 .collect(),
         };
-        let mut rules = Vec::new();
         for question in questions {
-            rules.append(&mut self.netfilter.dump(question)?);
-        }
-        for reply in rules {
-            let attributes = attributes(&reply);
-            if let Some(chain) = find(attributes, rule::CHAIN).map(text) {
-                add(chain_part(&chain), attributes, &[rule::EXPRESSIONS]);
-            }
+            parts.add_rules(&self.netfilter.dump(question)?);
         }
         for reply in self.netfilter.dump(of_table(message::GET_SET, name))? {
-            let attributes = attributes(&reply);
-            if let Some(name) = find(attributes, set::NAME).map(text) {
-                let kinds = [
-                    set::FLAGS,
-                    set::KEY_TYPE,
-                    set::KEY_LENGTH,
-                    set::DATA_TYPE,
-                    set::TIMEOUT,
-                ];
-                add(format!("set `{name}`"), attributes, &kinds);
+            parts.add_set(&reply);
+        }
+        Ok(parts.finish())
+    }
+
+    /// The same of some chains only.
+    pub(super) fn structure_of_chains(
+        &mut self,
+        name: &str,
+        chains: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u64>, KernelError> {
+        let mut parts = Parts::default();
+        for chain_name in chains {
+            let question = of_table(message::GET_CHAIN, name).str(chain::NAME, chain_name);
+            parts.add_chain(&self.netfilter.ask(question)?, |_| true);
+            let question = of_table(message::GET_RULE, name).str(rule::CHAIN, chain_name);
+            parts.add_rules(&self.netfilter.dump(question)?);
+        }
+        Ok(parts.finish())
+    }
+}
+
+/// The parts of a structure, while they are listed.
+#[derive(Default)]
+struct Parts(BTreeMap<String, DefaultHasher>);
+
+impl Parts {
+    fn add(&mut self, part: String, attributes: &[u8], kinds: &[u16]) {
+        let hasher = self.0.entry(part).or_default();
+        for kind in kinds {
+            find(attributes, *kind).hash(hasher);
+        }
+    }
+
+    fn add_chain(&mut self, reply: &Reply, is_wanted: impl Fn(&str) -> bool) {
+        let attributes = attributes(reply);
+        if let Some(name) = find(attributes, chain::NAME).map(text)
+            && is_wanted(&name)
+        {
+            let kinds = [chain::HOOK, chain::POLICY, chain::TYPE];
+            self.add(chain_part(&name), attributes, &kinds);
+        }
+    }
+
+    fn add_rules(&mut self, replies: &[Reply]) {
+        for reply in replies {
+            let attributes = attributes(reply);
+            if let Some(chain) = find(attributes, rule::CHAIN).map(text) {
+                self.add(chain_part(&chain), attributes, &[rule::EXPRESSIONS]);
             }
         }
-        let finished = parts.into_iter().map(|(part, h)| (part, h.finish()));
-        Ok(finished.collect())
+    }
+
+    fn add_set(&mut self, reply: &Reply) {
+        let attributes = attributes(reply);
+        if let Some(name) = find(attributes, set::NAME).map(text) {
+            let kinds = [
+                set::FLAGS,
+                set::KEY_TYPE,
+                set::KEY_LENGTH,
+                set::DATA_TYPE,
+                set::TIMEOUT,
+            ];
+            self.add(format!("set `{name}`"), attributes, &kinds);
+        }
+    }
+
+    fn finish(self) -> BTreeMap<String, u64> {
+        let finished = self.0.into_iter().map(|(part, h)| (part, h.finish()));
+        finished.collect()
     }
 }
 

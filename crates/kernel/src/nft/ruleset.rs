@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use uplinkd_model::{
-    Classifier, Family,
-    classify::{Entry, Stage},
+    Family,
+    classify::{Entries, Entry},
     policy::{Span, Spans},
 };
 
@@ -69,7 +69,7 @@ pub(super) enum Elements {
     /// The numbers of one field.
     Spans(Spans),
     /// Single values of one field, sorted, neighbours apart.
-    Keys(Vec<Span>),
+    Keys(Arc<[Span]>),
     /// The entries of a stage of the policies.
     Stage(StageRef),
 }
@@ -77,12 +77,10 @@ pub(super) enum Elements {
 /// A [`uplinkd_model::classify::MapStage`] in its place, whose entries are not copied.
 #[derive(Clone, Debug)]
 pub(super) struct StageRef {
-    /// The policies.
-    pub(super) classifier: Arc<Classifier>,
+    /// Its entries.
+    pub(super) entries: Entries,
     /// The family.
     pub(super) family: Family,
-    /// Which of its stages.
-    pub(super) index: usize,
     /// Only these of its entries; none: all.
     pub(super) picked: Option<Arc<[usize]>>,
     /// They are a set, wherever they lead to.
@@ -151,10 +149,16 @@ impl Collection {
 
     /// A map of these elements.
     pub(super) fn map(key: Vec<Datatype>, elements: Elements) -> Self {
+        let has_ranges = elements.has_ranges();
+        Self::map_of_kind(key, elements, has_ranges)
+    }
+
+    /// A map of these elements, of the kind that holds ranges or of the other, whichever are in it.
+    pub(super) fn map_of_kind(key: Vec<Datatype>, elements: Elements, has_ranges: bool) -> Self {
         Self {
             key,
             order: None,
-            has_ranges: elements.has_ranges(),
+            has_ranges,
             content: Content::Map(elements),
         }
     }
@@ -244,6 +248,7 @@ impl Elements {
         match (self, other) {
             (Self::Stage(a), Self::Stage(b)) => a.is_same(b),
             (Self::Spans(a), Self::Spans(b)) => std::ptr::eq(a.as_slice(), b.as_slice()),
+            (Self::Keys(a), Self::Keys(b)) => Arc::ptr_eq(a, b),
             (Self::Stage(_) | Self::Spans(_) | Self::Keys(_) | Self::Listed(_), _) => false,
         }
     }
@@ -258,31 +263,29 @@ fn singles(spans: &[Span]) -> impl Iterator<Item = Item<'_>> {
 }
 
 impl StageRef {
+    /// Only some of its entries.
+    pub(super) fn pick(&self, picked: &Arc<[usize]>) -> Self {
+        Self {
+            picked: Some(Arc::clone(picked)),
+            ..self.clone()
+        }
+    }
+
     fn entries(&self) -> impl Iterator<Item = &Entry> {
-        let entries = match self.classifier.of(self.family).get(self.index) {
-            Some(Stage::Map(map)) => map.entries.as_slice(),
-            Some(Stage::Rule(_)) | None => &[],
-        };
         (0..self.len()).filter_map(|n| {
             let at = self.picked.as_ref().map_or(n, |p| p[n]);
-            entries.get(at)
+            self.entries.get(at)
         })
     }
 
     fn len(&self) -> usize {
-        match (
-            &self.picked,
-            self.classifier.of(self.family).get(self.index),
-        ) {
-            (Some(picked), _) => picked.len(),
-            (None, Some(Stage::Map(map))) => map.entries.len(),
-            (None, Some(Stage::Rule(_)) | None) => 0,
-        }
+        let picked = self.picked.as_ref().map(|p| p.len());
+        picked.unwrap_or(self.entries.len())
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.classifier, &other.classifier)
-            && (self.family, self.index, self.is_set) == (other.family, other.index, other.is_set)
+        self.entries.is_same(&other.entries)
+            && (self.family, self.is_set) == (other.family, other.is_set)
             && self.picked == other.picked
     }
 }

@@ -62,6 +62,10 @@ fn with(stages: Vec<Stage>) -> NftTable {
     table
 }
 
+fn ruleset_of(table: &NftTable) -> Result<ruleset::Ruleset, RenderError> {
+    build::ruleset(table, &Forms::default())
+}
+
 fn rule(conditions: Vec<Condition>) -> Stage {
     Stage::Rule(RuleStage {
         conditions,
@@ -361,7 +365,7 @@ fn ranges_of_several_fields_ask_the_most_telling_one_first_and_come_in_parts() {
     assert!(listed.contains(&"0.0.0.7 . 10.0.0.0-10.0.255.255 . 6 : goto outlet4_1,".to_owned()));
 
     // One more or less is a matter of its part alone.
-    let many = |n| build::ruleset(&with(vec![map(&fields, keys(n))])).unwrap();
+    let many = |n| ruleset_of(&with(vec![map(&fields, keys(n))])).unwrap();
     let delta = delta(&many(3000), &many(3001)).unwrap();
     assert_eq!(delta.fill.len(), 1);
     assert_eq!(delta.digests.len(), 1);
@@ -491,8 +495,8 @@ fn a_change_of_one_policy_among_many_touches_one_part_of_a_chain() {
             .collect()
     };
     let (old, new) = (
-        build::ruleset(&with(stages(500))).unwrap(),
-        build::ruleset(&with(stages(5000))).unwrap(),
+        ruleset_of(&with(stages(500))).unwrap(),
+        ruleset_of(&with(stages(5000))).unwrap(),
     );
     let delta = delta(&old, &new).unwrap();
     assert!(delta.is_one_text());
@@ -511,8 +515,8 @@ fn a_change_of_elements_needs_no_nft() {
         with(vec![map(&[Field::Destination], keys.collect())])
     };
     let (old, new) = (
-        build::ruleset(&content(600_010)).unwrap(),
-        build::ruleset(&content(600_011)).unwrap(),
+        ruleset_of(&content(600_010)).unwrap(),
+        ruleset_of(&content(600_011)).unwrap(),
     );
     let delta = delta(&old, &new).unwrap();
     assert_eq!(
@@ -564,7 +568,7 @@ fn a_rule_that_leads_elsewhere_is_replaced_by_messages() {
         let fields = [Field::Source, Field::Destination].into_iter().cycle();
         (0..700).zip(fields).map(one).collect()
     };
-    let ruleset = |stages| build::ruleset(&with(stages)).unwrap();
+    let ruleset = |stages| ruleset_of(&with(stages)).unwrap();
     let (old, new) = (ruleset(stages(1)), ruleset(stages(0)));
     let delta = delta(&old, &new).unwrap();
     // The last of all: where it leads moves no end of a part and renames none.
@@ -626,14 +630,14 @@ fn another_prefix_touches_what_is_made_of_it_and_nothing_else() {
         ]
     );
     assert_ne!(old.fingerprint(), new.fingerprint());
-    let old = build::ruleset(&old).unwrap();
-    let delta = delta(&old, &build::ruleset(&new).unwrap()).unwrap();
+    let old = ruleset_of(&old).unwrap();
+    let delta = delta(&old, &ruleset_of(&new).unwrap()).unwrap();
     let chains: Vec<_> = delta.chains.iter().map(String::as_str).collect();
     assert_eq!(chains, ["inward6_1", "nat6_1", "stray_in"]);
     assert_eq!((delta.fill.len(), delta.drain.len()), (2, 0));
     assert_eq!((delta.declare, delta.clear), (String::new(), String::new()));
     // The first prefix of all is a change in place as well.
-    let none = build::ruleset(&table(vec![uplink(1, "wan1", Nat::None, &[])])).unwrap();
+    let none = ruleset_of(&table(vec![uplink(1, "wan1", Nat::None, &[])])).unwrap();
     assert!(super::delta::delta(&none, &old).is_some());
     assert!(super::delta::delta(&old, &none).is_some());
 }
@@ -647,7 +651,7 @@ fn another_kind_of_sticky_needs_the_whole_table() {
             idle: Duration::from_secs(600),
         });
         table.outlets[1].members = vec![1];
-        build::ruleset(&table).unwrap()
+        ruleset_of(&table).unwrap()
     };
     let (source, pair) = (
         content(StickyBy::Source),
@@ -685,4 +689,64 @@ fn a_file_that_makes_no_sense_is_as_good_as_none() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(FILE), "{\"table\": 7").unwrap();
     assert!(Memory::new(Some(dir.path().to_owned())).known.is_none());
+}
+
+#[test]
+fn forms_of_maps_that_stay_are_taken_over_and_never_change_what_is_put() {
+    let keys = |n: u128| {
+        (0..n)
+            .map(|k| vec![Span::new(k * 512, k * 512 + 255)])
+            .collect()
+    };
+    let ports = |n: u128| {
+        let key = |k: u128| vec![Span::new(k * 9, k * 9 + 3), Span::one(17_u8)];
+        (0..n).map(key).collect()
+    };
+    let two = [Field::Source, Field::Protocol];
+    let before = with(vec![
+        map(&[Field::Destination], keys(600)),
+        map(&two, ports(3000)),
+        rule(Vec::new()),
+    ]);
+    let forms = Forms::of(&before.classifier, &[]);
+    // The second map stays what it is; the first leads elsewhere, and another one comes before both.
+    let mut stages = before.classifier.v4.clone();
+    let Stage::Map(first) = &mut stages[0] else {
+        panic!("a map comes first");
+    };
+    first.entries[7].outlet = 2;
+    stages.insert(0, map(&two, ports(5)));
+    let after = with(stages);
+    let entries = |at: usize| match &after.classifier.v4[at] {
+        Stage::Map(map) => map.entries.clone(),
+        Stage::Rule(_) => panic!("no map"),
+    };
+    assert!(!forms.has(&entries(1)), "it has changed");
+    assert!(forms.has(&entries(2)), "the very same");
+    let foreseen = Forms::of(&after.classifier, std::slice::from_ref(&forms));
+    assert!((0..3).all(|n| foreseen.has(&entries(n))));
+    let plain = ruleset_of(&after).unwrap();
+    for known in [&forms, &foreseen] {
+        assert_eq!(build::ruleset(&after, known).unwrap(), plain);
+    }
+    // What is the same is seen to be so without a look at the entries.
+    let (old, new) = (
+        build::ruleset(&before, &forms).unwrap(),
+        build::ruleset(&after, &foreseen).unwrap(),
+    );
+    let same = |name: &str, other: &str| {
+        let elements = |ruleset: &ruleset::Ruleset, name: &str| {
+            let collection = ruleset.collections.get(name).unwrap();
+            collection.elements().unwrap().clone()
+        };
+        elements(&old, name).is_same_list(&elements(&new, other))
+    };
+    assert!(same(
+        "map4_source_protocol_ranges_1",
+        "map4_source_protocol_ranges_2"
+    ));
+    assert!(!same(
+        "map4_destination_ranges_1_24_to_1",
+        "map4_destination_ranges_1_24_to_1"
+    ));
 }

@@ -194,7 +194,10 @@ fn map_stage(random: &mut Random, family: Family) -> Stage {
         }
     }
     entries.sort();
-    Stage::Map(MapStage { fields, entries })
+    Stage::Map(MapStage {
+        fields,
+        entries: entries.into(),
+    })
 }
 
 fn spans(random: &mut Random, field: Field, family: Family) -> Spans {

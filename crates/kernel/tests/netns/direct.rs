@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use uplinkd_kernel::Kernel;
+use uplinkd_kernel::{Kernel, nft::Forms};
 use uplinkd_model::{
     Classifier, Family, Nat, Step,
-    classify::{Condition, Field, RuleStage, Stage},
+    classify::{Condition, Entry, Field, MapStage, RuleStage, Stage},
     kernel_state::NftState,
     nft::NftTable,
     policy::{Span, Spans},
@@ -115,6 +115,72 @@ fn rules_that_are_put_by_messages_are_those_that_nft_makes() {
             // From there on by difference again.
             kernel = Kernel::open().unwrap();
             done(&mut kernel, [Step::SetNft(table)]);
+        }
+    });
+}
+
+/// A map that is put as sets of prefixes, one of ranges of two fields in parts, and a rule.
+fn stages(outlet: u16) -> Vec<Stage> {
+    let entry = |key: Vec<Span>, outlet| Entry {
+        key,
+        outlet,
+        policy: 0,
+    };
+    let prefix = |n: u128| Span::new(0x1000_0000 + n * 512, 0x1000_0000 + n * 512 + 255);
+    let map = |fields: &[Field], entries: Vec<Entry>| {
+        Stage::Map(MapStage {
+            fields: fields.to_vec(),
+            entries: entries.into(),
+        })
+    };
+    let udp = Span::one(17_u8);
+    vec![
+        map(
+            &[Field::Destination],
+            (0..600).map(|n| entry(vec![prefix(n)], 1)).collect(),
+        ),
+        map(
+            &[Field::Source, Field::Protocol],
+            (0..1500).map(|n| entry(vec![prefix(n), udp], 2)).collect(),
+        ),
+        rule(&[(Field::Protocol, Span::one(6_u8))], outlet),
+    ]
+}
+
+#[test]
+fn what_was_foreseen_is_put_as_what_was_not_and_what_was_foreseen_in_vain_does_no_harm() {
+    in_netns(|| {
+        let first = stages(1);
+        let table = |stages: &[Stage], number| content(stages, &[], number);
+        // Only the rule leads elsewhere; then an entry of a map; then the map is another one.
+        let led = [first[..2].to_vec(), stages(3)[2..].to_vec()].concat();
+        let mut moved = led.clone();
+        if let Stage::Map(map) = &mut moved[0] {
+            map.entries[7].outlet = 3;
+        }
+        let fewer = moved[1..].to_vec();
+        for in_vain in [false, true] {
+            let mut kernel = Kernel::open().unwrap();
+            done(&mut kernel, [Step::SetNft(table(&first, 1))]);
+            for (number, stages) in (2..).zip([&led, &moved, &fewer]) {
+                let next = table(stages, number);
+                let foreseen = if in_vain {
+                    table(&first, 9)
+                } else {
+                    next.clone()
+                };
+                let forms = Forms::of(&foreseen.classifier, &kernel.nft_forms());
+                kernel.foresee_nft(forms);
+                done(&mut kernel, [Step::SetNft(next.clone())]);
+                let holds = NftState::Holds(next.fingerprint());
+                assert_eq!(state(&mut kernel), holds, "{number}");
+                let foreseen = shown();
+                done(&mut Kernel::open().unwrap(), [Step::SetNft(next.clone())]);
+                assert!(foreseen == shown(), "{number} {in_vain}");
+                // From there on by difference again.
+                kernel = Kernel::open().unwrap();
+                done(&mut kernel, [Step::SetNft(next)]);
+            }
         }
     });
 }

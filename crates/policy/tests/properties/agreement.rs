@@ -1,5 +1,7 @@
 //! The compiled policies say what the policies say.
 
+use std::sync::Arc;
+
 use proptest::{collection::vec, prelude::*};
 use uplinkd_model::{
     Classifier, Family,
@@ -7,7 +9,8 @@ use uplinkd_model::{
     policy::PROTOCOLS_WITH_PORTS,
 };
 use uplinkd_policy::{
-    Answer, Evaluator, Fact, Flow, Origin, active, compile, evaluate, naive, why_not,
+    Answer, Before, Evaluator, Fact, Flow, Origin, active, compile, compile_again, evaluate, naive,
+    why_not,
 };
 
 use crate::random;
@@ -38,6 +41,42 @@ proptest! {
                 prop_assert!(clause.is_some() || index >= earlier);
                 prop_assert!(clause.is_none() || index != earlier);
             }
+        }
+    }
+
+    #[test]
+    fn policies_that_are_compiled_again_come_to_the_same(
+        policies in random::policies(),
+        changed in vec((any::<prop::sample::Index>(), 0..5_usize), 0..3),
+        swapped in proptest::option::weighted(0.3, any::<(prop::sample::Index, prop::sample::Index)>()),
+        is_one_less in proptest::bool::weighted(0.1),
+        minutes in (random::minute(), random::minute()),
+        known in any::<bool>(),
+    ) {
+        let old: Vec<_> = policies.into_iter().map(Arc::new).collect();
+        let mut new = old.clone();
+        if !new.is_empty() {
+            for (index, outlet) in changed {
+                Arc::make_mut(index.get_mut(&mut new)).outlet = outlet;
+            }
+            if let Some((one, other)) = swapped {
+                let (one, other) = (one.index(new.len()), other.index(new.len()));
+                new.swap(one, other);
+            }
+            if is_one_less {
+                new.pop();
+            }
+        }
+        let mut outlets = random::outlets();
+        let before = compile(&old, &outlets, minutes.0);
+        // An outlet may have another code as well.
+        outlets[1].code = 7;
+        let before = Before { policies: &old, minute: minutes.0, classifier: &before };
+        let is_same = |a: &Arc<_>, b: &Arc<_>| known && Arc::ptr_eq(a, b);
+        let again = compile_again(&new, &outlets, minutes.1, &before, is_same);
+        prop_assert_eq!(again.classifier, compile(&new, &outlets, minutes.1));
+        if again.conditions_hold {
+            prop_assert_eq!(active(&old, minutes.0), active(&new, minutes.1));
         }
     }
 

@@ -84,18 +84,17 @@ impl Builder<'_> {
         let classifier = self.table.classifier.clone();
         let (mut forwarded, mut own) = (Vec::new(), Vec::new());
         let mut names = Names::default();
-        for (index, stage) in classifier.of(family).iter().enumerate() {
+        for stage in classifier.of(family) {
             match stage {
                 Stage::Map(map) => {
                     check_interfaces(map)?;
                     let place = StageRef {
-                        classifier: classifier.clone(),
+                        entries: map.entries.clone(),
                         family,
-                        index,
                         picked: None,
                         is_set: false,
                     };
-                    let rules = self.map_stage(map, place, &mut names);
+                    let rules = self.map_stage(map, &place, &mut names);
                     let is_for = |side: Side| map.fields.iter().all(|f| side.has(*f));
                     if is_for(Side::Forwarded) {
                         forwarded.extend_from_slice(&rules);

@@ -4,10 +4,7 @@
 //! nft 1.0.6 has bounds that some keys do not fit into; such a map is split by the values of one
 //! field, each with a map of the rest.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use uplinkd_model::{
     Family,
@@ -15,7 +12,10 @@ use uplinkd_model::{
     policy::{Span, Spans},
 };
 
-use super::Builder;
+use super::{
+    Builder,
+    forms::{Form, Picked},
+};
 use crate::nft::{
     RenderError,
     datatype::{Datatype, expression},
@@ -26,17 +26,6 @@ use crate::nft::{
 const KEY_PARTS_MAX: usize = 5;
 /// Most bytes of a key: what the kernel's registers hold.
 const KEY_BYTES_MAX: usize = 64;
-/// Most entries of a verdict map, where few outlets make sets possible. With each transaction that
-/// adds a jump anywhere in the table, the kernel follows every entry of every verdict map into its
-/// chain, from every hook: 50 ms for 100,000 entries. It does not look into sets.
-const MAP_ENTRIES_MAX: usize = 256;
-/// Most sets that take the place of one map, since each is one more look-up for a new connection.
-const SETS_MAX: usize = 8;
-/// About how many entries a map of ranges of several fields has. Taking one of them away costs some
-/// 5 µs for each that is there.
-const PART_ENTRIES: usize = 1024;
-/// Most parts of such a map, since each is one more look-up for a new connection (50 ns).
-const PARTS_MAX: usize = 16;
 /// How many entries are looked at to find the most telling field.
 const SAMPLE: usize = 512;
 
@@ -45,32 +34,38 @@ impl Builder<'_> {
     pub(super) fn map_stage(
         &mut self,
         map: &MapStage,
-        place: StageRef,
+        place: &StageRef,
         names: &mut Names,
     ) -> Vec<String> {
         let family = place.family;
         if map.entries.is_empty() {
             return Vec::new();
         }
-        if split_field(&map.fields, family, map.entries.iter().map(|e| &e.key)).is_none() {
-            let elements = Elements::Stage(place.clone());
-            return if map.fields.len() > 1 && elements.has_ranges() {
-                self.map_rules(map, &place, names)
-            } else if let Some(outlets) = outlets_of_large(map) {
-                let prefixes = elements
-                    .has_ranges()
-                    .then(|| self.prefix_rules(map, &place, names));
-                let sets = || self.set_rules(map, &place, &outlets, names);
-                prefixes.flatten().unwrap_or_else(sets)
-            } else {
-                vec![self.map_rule(&map.fields, elements, family, names)]
-            };
+        match &*self.forms.get(map, family) {
+            Form::Cut => {
+                let entries = map.entries.iter().map(|entry| {
+                    let target = Target::Outlet(family, entry.outlet);
+                    (entry.key.clone(), Some(target))
+                });
+                self.split(&map.fields, entries.collect(), family, names, "")
+            }
+            Form::One { has_ranges } => {
+                let elements = Elements::Stage(place.clone());
+                vec![self.one_map(&map.fields, elements, *has_ranges, family, names)]
+            }
+            Form::Parts { order, parts } => {
+                let rule = |picked: &Picked| {
+                    let elements = Elements::Stage(place.pick(picked));
+                    self.ranges_rule(&map.fields, elements, order, family, names)
+                };
+                parts.iter().map(rule).collect()
+            }
+            Form::Prefixes(split) => self.prefix_rules(map, split, place, names),
+            Form::Outlets {
+                has_ranges,
+                outlets,
+            } => self.set_rules(map, place, outlets, *has_ranges, names),
         }
-        let entries = map.entries.iter().map(|entry| {
-            let target = Target::Outlet(family, entry.outlet);
-            (entry.key.clone(), Some(target))
-        });
-        self.split(&map.fields, entries.collect(), family, names, "")
     }
 
     /// A set and a rule for each outlet that a map leads to.
@@ -78,22 +73,21 @@ impl Builder<'_> {
         &mut self,
         map: &MapStage,
         place: &StageRef,
-        outlets: &BTreeMap<u16, Vec<usize>>,
+        outlets: &BTreeMap<u16, Picked>,
+        has_ranges: bool,
         names: &mut Names,
     ) -> Vec<String> {
         let family = place.family;
-        let has_ranges = Elements::Stage(place.clone()).has_ranges();
         let name = names.next(&map.fields, family, has_ranges);
         let key: Vec<_> = map
             .fields
             .iter()
             .map(|f| Datatype::of(*f, family))
             .collect();
-        let rule = |(outlet, picked): (&u16, &Vec<usize>)| {
+        let rule = |(outlet, picked): (&u16, &Picked)| {
             let place = StageRef {
-                picked: Some(picked.as_slice().into()),
                 is_set: true,
-                ..place.clone()
+                ..place.pick(picked)
             };
             // Its name says of which kind it is.
             let elements = Elements::Stage(place);
@@ -109,31 +103,6 @@ impl Builder<'_> {
         outlets.iter().map(rule).collect()
     }
 
-    /// The maps of ranges of several fields, of which each change costs as much as it has entries: in
-    /// parts of a bearable size, by the value of the most telling field, so that an entry more or less
-    /// changes its own part only.
-    fn map_rules(&mut self, map: &MapStage, place: &StageRef, names: &mut Names) -> Vec<String> {
-        let parts = map.entries.len().div_ceil(PART_ENTRIES).next_power_of_two();
-        let parts = parts.min(PARTS_MAX);
-        let order = telling_first(&map.fields, &Elements::Stage(place.clone()));
-        let mut picked = vec![Vec::new(); parts];
-        for (n, entry) in map.entries.iter().enumerate() {
-            let mut hasher = DefaultHasher::new();
-            entry.key[order[0]].hash(&mut hasher);
-            // The remainder is below the number of parts.
-            picked[(hasher.finish() % parts as u64) as usize].push(n);
-        }
-        let rule = |picked: Vec<usize>| {
-            let part = StageRef {
-                picked: Some(picked.into()),
-                ..place.clone()
-            };
-            let elements = Elements::Stage(part);
-            self.ranges_rule(&map.fields, elements, &order, place.family, names)
-        };
-        picked.into_iter().map(rule).collect()
-    }
-
     /// A map that is of the kind that holds ranges of several fields, whichever are in it.
     fn ranges_rule(
         &mut self,
@@ -144,8 +113,7 @@ impl Builder<'_> {
         names: &mut Names,
     ) -> String {
         let key = fields.iter().map(|f| Datatype::of(*f, family)).collect();
-        let mut map = Collection::map(key, elements).in_order(order.to_vec());
-        map.has_ranges = true;
+        let map = Collection::map_of_kind(key, elements, true).in_order(order.to_vec());
         let fields: Vec<_> = order.iter().map(|n| fields[*n]).collect();
         let name = names.next(&fields, family, true);
         self.collection(name.clone(), map);
@@ -159,13 +127,25 @@ impl Builder<'_> {
         family: Family,
         names: &mut Names,
     ) -> String {
-        if fields.len() > 1 && elements.has_ranges() {
-            let order = telling_first(fields, &elements);
+        let has_ranges = elements.has_ranges();
+        if fields.len() > 1 && has_ranges {
+            let order = telling_first(fields.len(), elements.len(), elements.iter().map(|i| i.key));
             return self.ranges_rule(fields, elements, &order, family, names);
         }
+        self.one_map(fields, elements, has_ranges, family, names)
+    }
+
+    fn one_map(
+        &mut self,
+        fields: &[Field],
+        elements: Elements,
+        has_ranges: bool,
+        family: Family,
+        names: &mut Names,
+    ) -> String {
         let key = fields.iter().map(|f| Datatype::of(*f, family)).collect();
-        let map = Collection::map(key, elements);
-        let name = names.next(fields, family, map.has_ranges);
+        let map = Collection::map_of_kind(key, elements, has_ranges);
+        let name = names.next(fields, family, has_ranges);
         self.collection(name.clone(), map);
         format!("{} vmap @{name}", key_expression(fields, family))
     }
@@ -223,33 +203,25 @@ fn key_expression(fields: &[Field], family: Family) -> String {
     parts.join(" . ")
 }
 
-/// The entries by the outlet that they lead to, where they are better written as a set for each.
-fn outlets_of_large(map: &MapStage) -> Option<BTreeMap<u16, Vec<usize>>> {
-    if map.entries.len() <= MAP_ENTRIES_MAX {
-        return None;
-    }
-    let mut outlets: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
-    for (n, entry) in map.entries.iter().enumerate() {
-        outlets.entry(entry.outlet).or_default().push(n);
-    }
-    Some(outlets).filter(|o| o.len() <= SETS_MAX)
-}
-
 /// The places of the fields in the order in which the kernel should ask them.
 ///
 /// With ranges of several fields it goes over all entries that still match, after each field but the
 /// last: with 10,000 entries whose first field is the same everywhere a new connection costs ten
 /// times as much. So the field with the most different values comes first. A sample is enough, and
 /// only the magnitude counts, so that the order stays when a policy comes or goes.
-fn telling_first(fields: &[Field], elements: &Elements) -> Vec<usize> {
-    let step = elements.len().div_ceil(SAMPLE).max(1);
-    let mut values = vec![BTreeSet::new(); fields.len()];
-    for item in elements.iter().step_by(step) {
-        for (seen, span) in values.iter_mut().zip(item.key) {
+pub(super) fn telling_first<'a>(
+    fields: usize,
+    length: usize,
+    keys: impl Iterator<Item = &'a [Span]>,
+) -> Vec<usize> {
+    let step = length.div_ceil(SAMPLE).max(1);
+    let mut values = vec![BTreeSet::new(); fields];
+    for key in keys.step_by(step) {
+        for (seen, span) in values.iter_mut().zip(key) {
             seen.insert(*span);
         }
     }
-    let mut order: Vec<usize> = (0..fields.len()).collect();
+    let mut order: Vec<usize> = (0..fields).collect();
     order.sort_by_key(|n| std::cmp::Reverse(values[*n].len().checked_ilog2()));
     order
 }
@@ -258,7 +230,7 @@ fn telling_first(fields: &[Field], elements: &Elements) -> Vec<usize> {
 ///
 /// A code point always is: nft 1.0.6 shifts an IPv6 one wrongly on its way to a named map, and lists
 /// an IPv4 one in a form that it does not read again.
-fn split_field<'a>(
+pub(super) fn split_field<'a>(
     fields: &[Field],
     family: Family,
     keys: impl Iterator<Item = &'a Vec<Span>>,

@@ -5,7 +5,7 @@
 //! in the processor's cache: 1,300 ns for a look-up, against 430 by hash. Entries never overlap, so
 //! that it does not matter which length is asked first.
 
-use std::{cmp::Reverse, collections::BTreeMap, iter};
+use std::{cmp::Reverse, collections::BTreeMap, iter, sync::Arc};
 
 use uplinkd_model::{
     Family,
@@ -13,7 +13,7 @@ use uplinkd_model::{
     policy::Span,
 };
 
-use super::{Builder, maps::Names};
+use super::{Builder, forms::Picked, maps::Names};
 use crate::nft::{
     datatype::{Datatype, expression},
     ruleset::{Collection, Elements, StageRef, TargetRef},
@@ -32,25 +32,23 @@ const LENGTH_PREFIXES_MIN: usize = 64;
 const OTHERS_MAX: usize = 256;
 
 impl Builder<'_> {
-    /// The rules of such a map; none where it has too many lengths, or is of something else.
+    /// The rules of such a map.
     pub(super) fn prefix_rules(
         &mut self,
         map: &MapStage,
+        split: &Split,
         place: &StageRef,
         names: &mut Names,
-    ) -> Option<Vec<String>> {
-        let family = place.family;
-        let [field @ (Field::Source | Field::Destination)] = map.fields[..] else {
-            return None;
-        };
-        let split = Split::of(&map.entries, bits(family))?;
+    ) -> Vec<String> {
+        let (family, field) = (place.family, map.fields[0]);
         let name = names.next(&map.fields, family, true);
         let (key, address) = (Datatype::of(field, family), expression(field, family));
         let mut rules = Vec::new();
-        for ((length, outlet), firsts) in split.sets {
+        for ((length, outlet), firsts) in &split.sets {
             let set_name = format!("{name}_{length}_to_{outlet}");
-            let elements = Elements::Keys(firsts);
-            self.collection(set_name.clone(), Collection::set(vec![key], elements));
+            let elements = Elements::Keys(Arc::clone(firsts));
+            let set = Collection::set_of_kind(vec![key], elements, false);
+            self.collection(set_name.clone(), set);
             let host_bits = bits(family) - length;
             let masked = match host_bits {
                 0 => address.to_owned(),
@@ -59,21 +57,17 @@ impl Builder<'_> {
                     format!("{address} and {}", key.word(mask))
                 }
             };
-            let target = TargetRef::Outlet(family, outlet);
+            let target = TargetRef::Outlet(family, *outlet);
             rules.push(format!("{masked} @{set_name} {target}"));
         }
         if !split.others.is_empty() {
             let map_name = format!("{name}_others");
-            let others = StageRef {
-                picked: Some(split.others.into()),
-                ..place.clone()
-            };
-            let mut others = Collection::map(vec![key], Elements::Stage(others));
-            others.has_ranges = true;
+            let others = Elements::Stage(place.pick(&split.others));
+            let others = Collection::map_of_kind(vec![key], others, true);
             self.collection(map_name.clone(), others);
             rules.push(format!("{address} vmap @{map_name}"));
         }
-        Some(rules)
+        rules
     }
 }
 
@@ -87,35 +81,46 @@ fn bits(family: Family) -> u32 {
 
 /// The entries of a map, by the form that they get.
 #[derive(Debug, PartialEq, Eq)]
-struct Split {
+pub(super) struct Split {
     /// By length and outlet the first addresses of the prefixes, sorted.
-    sets: BTreeMap<(u32, u16), Vec<Span>>,
+    sets: BTreeMap<(u32, u16), Arc<[Span]>>,
     /// Which entries are in none of these.
-    others: Vec<usize>,
+    others: Picked,
 }
 
 impl Split {
+    /// None where a map has too many lengths, or is of something else.
+    pub(super) fn of_map(map: &MapStage, family: Family) -> Option<Self> {
+        match map.fields[..] {
+            [Field::Source | Field::Destination] => Self::of(&map.entries, bits(family)),
+            _ => None,
+        }
+    }
+
     /// None where too many entries, sets or look-ups would be left.
     fn of(entries: &[Entry], bits: u32) -> Option<Self> {
         let lengths = common_lengths(entries, bits);
-        let mut split = Self {
-            sets: BTreeMap::new(),
-            others: Vec::new(),
-        };
+        let mut sets: BTreeMap<(u32, u16), Vec<Span>> = BTreeMap::new();
+        let mut others = Vec::new();
         for (n, entry) in entries.iter().enumerate() {
             let [span] = entry.key[..] else { return None };
             if prefixes(span, bits).all(|(_, length)| lengths[length as usize]) {
                 for (first, length) in prefixes(span, bits) {
-                    let set = split.sets.entry((length, entry.outlet)).or_default();
+                    let set = sets.entry((length, entry.outlet)).or_default();
                     set.push(Span::one(first));
                 }
-            } else if split.others.len() < OTHERS_MAX {
-                split.others.push(n);
+            } else if others.len() < OTHERS_MAX {
+                others.push(n);
             } else {
                 return None;
             }
         }
-        Some(split).filter(|s| !s.sets.is_empty() && s.sets.len() <= SETS_MAX)
+        let is_fit = !sets.is_empty() && sets.len() <= SETS_MAX;
+        let sets = sets.into_iter();
+        is_fit.then(|| Self {
+            sets: sets.map(|(kind, firsts)| (kind, firsts.into())).collect(),
+            others: others.into(),
+        })
     }
 }
 
@@ -195,7 +200,7 @@ mod tests {
         entries.push(entry(0x3000_0001, 0x3000_0006, 2));
         entries.push(entry(0x3100_0000, 0x31ff_ffff, 3));
         let split = Split::of(&entries, 32).unwrap();
-        assert_eq!(split.others, [600, 601]);
+        assert_eq!(*split.others, [600, 601]);
         assert_eq!(split.sets.len(), 4);
         let found = |address: u128| -> Vec<u16> {
             let in_sets = split.sets.iter().filter(|((length, _), firsts)| {
