@@ -6,7 +6,7 @@ use toml::Spanned;
 use uplinkd_model::policy::Addresses;
 
 use crate::{
-    check::{self, Lists},
+    check::{self, Lists, Scope},
     diagnostic::{Diagnostic, Severity},
     parsed::Parsed,
     raw::{RawFile, RawItem},
@@ -45,6 +45,11 @@ impl Draft {
         &self.files
     }
 
+    /// What was read, where there is nothing to say about it so far.
+    pub(crate) fn without_mistakes(&self) -> Option<&RawFile> {
+        self.raw.as_ref().filter(|_| self.found.is_empty())
+    }
+
     /// Checks everything. It can be asked again when one of the other files has changed.
     ///
     /// # Errors
@@ -69,7 +74,9 @@ impl Draft {
             return Err(found);
         };
         let lists = Lists::read(&self.path, &self.files, sources, known, &mut found);
-        let parsed = check::check(&self.path, raw, &self.files, sources, lists, &mut found);
+        let scope = Scope::Whole;
+        let (path, files) = (&self.path, &self.files);
+        let parsed = check::check(path, raw, files, sources, lists, scope, &mut found);
         let place = |d: &Diagnostic| {
             let elsewhere = d.excerpt.as_ref().map(|e| (e.path.clone(), e.line));
             (elsewhere, d.span.start, d.span.end)

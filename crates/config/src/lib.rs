@@ -14,6 +14,7 @@ mod draft;
 mod keys;
 mod numbers;
 mod parsed;
+mod patch;
 mod quote;
 mod raw;
 mod reader;

@@ -1,6 +1,6 @@
 //! The checked file, before the uplinks have their slots.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use uplinkd_model::{
     Access, Config, Family, Group, Outlet, OutletKind, Policy, Rates, Reserve, Slot, Uplink,
@@ -10,7 +10,8 @@ use uplinkd_model::{
 use crate::{
     diagnostic::Diagnostic,
     numbers::{NumbersExhausted, OutletCodes, Slots},
-    sources::ListFile,
+    patch,
+    sources::{ListFile, Sources},
 };
 
 /// A value of an uplink that a message can point at.
@@ -106,10 +107,23 @@ pub(crate) struct ParsedOutlet {
 /// Where a policy stands in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PolicyPlace {
+    /// Where its header begins.
+    pub(crate) header: usize,
     /// Its name, or else its header.
     pub(crate) name: Range<usize>,
     /// The values of its clauses.
     pub(crate) clauses: Vec<Range<usize>>,
+}
+
+impl PolicyPlace {
+    /// Goes over all places.
+    pub(crate) fn each_span(&mut self, mut change: impl FnMut(&mut Range<usize>)) {
+        let mut header = self.header..self.header;
+        change(&mut header);
+        self.header = header.start;
+        change(&mut self.name);
+        self.clauses.iter_mut().for_each(change);
+    }
 }
 
 /// A file without mistakes.
@@ -123,7 +137,7 @@ pub struct Parsed {
     pub(crate) groups: Vec<Group>,
     /// Where the groups that are written have their names.
     pub(crate) group_spans: BTreeMap<String, Range<usize>>,
-    pub(crate) policies: Vec<Policy>,
+    pub(crate) policies: Vec<Arc<Policy>>,
     /// As many as policies.
     pub(crate) policy_places: Vec<PolicyPlace>,
     /// The outlets, the default group's first.
@@ -139,6 +153,27 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// Goes over all places but those of files.
+    pub(crate) fn each_span(&mut self, mut change: impl FnMut(&mut Range<usize>)) {
+        self.lan.iter_mut().for_each(|(_, span)| change(span));
+        let uplinks = self.uplinks.iter_mut().flat_map(|u| u.spans.values_mut());
+        uplinks.for_each(&mut change);
+        self.group_spans.values_mut().for_each(&mut change);
+        for place in &mut self.policy_places {
+            place.each_span(&mut change);
+        }
+        self.reserve_key.iter_mut().for_each(&mut change);
+        self.reserve_spans.values_mut().for_each(&mut change);
+    }
+
+    /// What the text `new` says, where this is what the text `old` says and the two differ in a few
+    /// policies that stand together: those are read, and nothing else. None where all has to be read.
+    ///
+    /// The accounts and the files of prefixes have to be those of the earlier reading.
+    pub fn patched(&self, old: &str, new: &str, accounts: &Sources) -> Option<Self> {
+        patch::patched(self, old, new, accounts)
+    }
+
     /// The path that the text was read from, as [`crate::parse`] was told.
     pub fn path(&self) -> &str {
         &self.path
@@ -170,7 +205,7 @@ impl Parsed {
     }
 
     /// The policies, in the order of the file.
-    pub fn policies(&self) -> &[Policy] {
+    pub fn policies(&self) -> &[Arc<Policy>] {
         &self.policies
     }
 

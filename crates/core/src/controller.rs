@@ -34,7 +34,7 @@ use crate::{
     Time,
     event::{Action, Avoided, Event, HintKind},
     families::PerFamily,
-    policies::{Policies, has_schedule},
+    policies::{Compiled, Policies},
     prefixes::Prefixes,
     prepared::Prepared,
     probe::Schedule,
@@ -167,7 +167,15 @@ impl Controller {
 
     /// Whether [`Event::LocalTime`] is wanted: some policy holds at some times only.
     pub fn wants_local_time(&self) -> bool {
-        has_schedule(&self.config)
+        self.policies.has_schedule
+    }
+
+    /// The policies with what they come to, to prepare those of a new file from.
+    pub fn compiled(&self) -> Compiled {
+        Compiled {
+            policies: self.config.policies.clone(),
+            result: self.policies.clone(),
+        }
     }
 
     /// The next intention; ask until there is none.

@@ -1,6 +1,6 @@
 //! Two uplinks as configuration and as a machine, for tests.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use uplinkd_model::{
     Access, Config, Family, Gateway, Group, Limits, Link, Member, Nat, Observed, Outlet,
@@ -128,12 +128,12 @@ pub(crate) fn add_policy(config: &mut Config, name: &str, selectors: Vec<Selecto
         selector,
         not: false,
     };
-    config.policies.push(Policy {
+    config.policies.push(Arc::new(Policy {
         name: name.into(),
         clauses: selectors.into_iter().map(clause).collect(),
         outlet,
         flows: PolicyFlows::Keep,
-    });
+    }));
 }
 
 /// Two uplinks with carrier, an IPv4 address and a default route of somebody else.

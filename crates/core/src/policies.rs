@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use uplinkd_model::{Classifier, Config, policy::Selector};
+use uplinkd_model::{Classifier, Config, Policy, policy::Selector};
+use uplinkd_policy::{Before, compile_again};
 
 /// What the policies of a configuration come to at a local time. Made anew only when one of the two
 /// changes what holds; clones share the compiled part.
@@ -14,6 +15,8 @@ use uplinkd_model::{Classifier, Config, policy::Selector};
 pub(crate) struct Policies {
     /// Local minutes since Monday 00:00.
     pub(crate) minute: u16,
+    /// Some of them hold at some times only.
+    pub(crate) has_schedule: bool,
     /// Which policies' schedules hold.
     active: Vec<bool>,
     pub(crate) classifier: Arc<Classifier>,
@@ -23,16 +26,44 @@ pub(crate) struct Policies {
     pub(crate) cgroups: BTreeSet<String>,
 }
 
+/// Policies with what they come to, to compile others from that are nearly the same.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    pub(crate) policies: Vec<Arc<Policy>>,
+    pub(crate) result: Policies,
+}
+
 impl Policies {
     pub(crate) fn new(config: &Config, minute: u16) -> Self {
+        let classifier = uplinkd_policy::compile(&config.policies, &config.outlets, minute);
+        Self::of(config, minute, classifier)
+    }
+
+    /// The same with less work, where the policies are nearly those that were compiled before.
+    pub(crate) fn after(config: &Config, minute: u16, before: &Compiled) -> Self {
+        let known = Before {
+            policies: &before.policies,
+            minute: before.result.minute,
+            classifier: &before.result.classifier,
+        };
+        let (policies, outlets) = (&config.policies, &config.outlets);
+        let again = compile_again(policies, outlets, minute, &known, Arc::ptr_eq);
+        if again.conditions_hold {
+            return Self {
+                minute,
+                classifier: Arc::new(again.classifier),
+                ..before.result.clone()
+            };
+        }
+        Self::of(config, minute, again.classifier)
+    }
+
+    fn of(config: &Config, minute: u16, classifier: Classifier) -> Self {
         Self {
             minute,
+            has_schedule: selectors(config).any(|s| s.schedule().is_some()),
             active: uplinkd_policy::active(&config.policies, minute),
-            classifier: Arc::new(uplinkd_policy::compile(
-                &config.policies,
-                &config.outlets,
-                minute,
-            )),
+            classifier: Arc::new(classifier),
             domains: domains(config),
             cgroups: cgroup_paths(config),
         }
@@ -41,6 +72,9 @@ impl Policies {
     /// Takes the local time. Says whether other policies hold than before.
     pub(crate) fn tell_time(&mut self, config: &Config, minute: u16) -> bool {
         self.minute = minute;
+        if !self.has_schedule {
+            return false;
+        }
         let active = uplinkd_policy::active(&config.policies, minute);
         if active == self.active {
             return false;
@@ -69,11 +103,6 @@ fn domains(config: &Config) -> BTreeMap<String, Duration> {
         }
     }
     domains
-}
-
-/// Whether some policy holds at some times only.
-pub(crate) fn has_schedule(config: &Config) -> bool {
-    selectors(config).any(|s| s.schedule().is_some())
 }
 
 /// The control groups that have to be looked up, by path below the root of their hierarchy.

@@ -1,8 +1,10 @@
 //! A configuration that comes with its policies compiled.
 
-use uplinkd_model::Config;
+use std::collections::BTreeSet;
 
-use crate::policies::Policies;
+use uplinkd_model::{Classifier, Config};
+
+use crate::policies::{Compiled, Policies};
 
 /// A configuration with its policies compiled. For thousands of them that takes longer than an uplink
 /// may wait for its failover, so that it is made beside the loop that owns the controller.
@@ -20,6 +22,24 @@ impl Prepared {
             policies: Policies::new(&config, minute),
             config,
         }
+    }
+
+    /// The same with less work, where the policies are nearly those that were compiled before.
+    pub fn after(config: Config, minute: u16, before: &Compiled) -> Self {
+        Self {
+            policies: Policies::after(&config, minute, before),
+            config,
+        }
+    }
+
+    /// The compiled policies.
+    pub fn classifier(&self) -> &Classifier {
+        &self.policies.classifier
+    }
+
+    /// The control groups that have to be looked up.
+    pub fn cgroups(&self) -> &BTreeSet<String> {
+        &self.policies.cgroups
     }
 
     /// The configuration.

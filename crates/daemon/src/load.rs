@@ -7,8 +7,7 @@ use std::{
 };
 
 use anstream::eprintln;
-use uplinkd_config::{Diagnostic, Draft, Parsed};
-use uplinkd_model::policy::Addresses;
+use uplinkd_config::{Diagnostic, Draft, Parsed, Sources};
 
 use crate::{
     exit::Exit,
@@ -27,8 +26,11 @@ pub struct Loaded {
     pub text: Arc<str>,
     /// The list files that it names, as they were before they were read.
     pub(crate) lists: BTreeMap<PathBuf, Stamp>,
-    /// What it was checked from, to check again when a list file changes.
-    draft: Arc<Draft>,
+    /// What it was checked from, to check again when a list file changes; none where only the policies
+    /// that are different were read.
+    draft: Option<Arc<Draft>>,
+    /// The names of this machine's accounts, as they were.
+    accounts: Arc<Sources>,
 }
 
 /// What keeps a file from being used.
@@ -72,78 +74,100 @@ impl LoadError {
     }
 }
 
-/// List files as they were when they were read, and what they hold: those that have not changed
-/// since need not be read again, which of a large list takes most of the time.
-#[derive(Clone, Debug, Default)]
-pub struct KnownLists {
-    stamps: BTreeMap<PathBuf, Stamp>,
-    lists: BTreeMap<String, Addresses>,
-}
-
 /// Reads and checks a file, and the lists that it names.
 ///
 /// # Errors
 /// Every mistake in them.
 pub fn read(path: &Path) -> Result<Loaded, LoadError> {
-    read_again(path, KnownLists::default())
+    let text = text(path)?;
+    check(draft(path, &text), text.into(), None)
 }
 
-/// The same, but for lists that have not changed.
-///
-/// # Errors
-/// Every mistake in them.
-pub fn read_again(path: &Path, known: KnownLists) -> Result<Loaded, LoadError> {
-    let text = sources::text(path, FILE_MAX).map_err(|e| {
+fn text(path: &Path) -> Result<String, LoadError> {
+    sources::text(path, FILE_MAX).map_err(|e| {
         let hint = if e.kind() == std::io::ErrorKind::NotFound {
             "; `uplinkd sample` prints one to start from, --config names another"
         } else {
             ""
         };
         LoadError::Unreadable(format!("cannot read {}: {e}{hint}", path.display()))
-    })?;
-    let draft = uplinkd_config::read(&path.display().to_string(), &text);
-    check(Arc::new(draft), text.into(), known)
+    })
+}
+
+fn draft(path: &Path, text: &str) -> Arc<Draft> {
+    Arc::new(uplinkd_config::read(&path.display().to_string(), text))
 }
 
 impl Loaded {
-    /// The same file, with its lists read again.
+    /// The file as it is now. Policies and lists that have not changed are not read again, which of
+    /// thousands takes most of the time.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn fresh(&self, path: &Path) -> Result<Self, LoadError> {
+        let text = text(path)?;
+        if let Some(patched) = self.patched(path, &text) {
+            return Ok(patched);
+        }
+        check(draft(path, &text), text.into(), Some(self))
+    }
+
+    /// The file as it is now, where all that has changed are a few policies without a mistake.
+    fn patched(&self, path: &Path, text: &str) -> Option<Self> {
+        let mut lists = self.lists.iter();
+        let accounts = sources::read([]);
+        let is_as_before = self.parsed.path() == path.display().to_string()
+            && lists.all(|(path, stamp)| stamp.is_there() && Stamp::of(path) == *stamp)
+            && accounts == *self.accounts;
+        let parsed = is_as_before
+            .then(|| self.parsed.patched(&self.text, text, &accounts))
+            .flatten()?;
+        let mut lists = self.lists.clone();
+        lists.retain(|path, _| parsed.files().iter().any(|f| Path::new(&f.path) == path));
+        Some(Self {
+            parsed,
+            text: text.into(),
+            lists,
+            draft: None,
+            accounts: Arc::clone(&self.accounts),
+        })
+    }
+
+    /// The same text, with the lists that have changed read again.
     ///
     /// # Errors
     /// Every mistake in them.
     pub fn again(&self) -> Result<Self, LoadError> {
-        let (draft, text) = (Arc::clone(&self.draft), Arc::clone(&self.text));
-        check(draft, text, self.known_lists())
-    }
-
-    /// Its lists, for reading again.
-    pub fn known_lists(&self) -> KnownLists {
-        KnownLists {
-            stamps: self.lists.clone(),
-            lists: self.parsed.lists().clone(),
-        }
+        let drawn = || draft(Path::new(self.parsed.path()), &self.text);
+        let draft = self.draft.clone().unwrap_or_else(drawn);
+        check(draft, Arc::clone(&self.text), Some(self))
     }
 }
 
-fn check(draft: Arc<Draft>, text: Arc<str>, mut known: KnownLists) -> Result<Loaded, LoadError> {
+fn check(draft: Arc<Draft>, text: Arc<str>, before: Option<&Loaded>) -> Result<Loaded, LoadError> {
     let stamp = |path: PathBuf| (path.clone(), Stamp::of(&path));
     let files = draft.files().iter().map(|f| PathBuf::from(&f.path));
     let lists: BTreeMap<_, _> = files.map(stamp).collect();
-    known.lists.retain(|path, _| {
-        let stamps = (
-            lists.get(Path::new(path)),
-            known.stamps.get(Path::new(path)),
-        );
+    // What the lists hold that have not changed since.
+    let mut known = before.map_or(BTreeMap::new(), |b| b.parsed.lists().clone());
+    known.retain(|path, _| {
+        let path = Path::new(path);
+        let stamps = (lists.get(path), before.and_then(|b| b.lists.get(path)));
         stamps.0 == stamps.1 && stamps.0.is_some_and(Stamp::is_there)
     });
     let unknown = draft.files().iter();
-    let unknown = unknown.filter(|f| !known.lists.contains_key(&f.path));
-    match draft.check_again(&sources::read(unknown), &known.lists) {
-        Ok(parsed) => Ok(Loaded {
-            parsed,
-            text,
-            lists,
-            draft,
-        }),
+    let mut sources = sources::read(unknown.filter(|f| !known.contains_key(&f.path)));
+    match draft.check_again(&sources, &known) {
+        Ok(parsed) => {
+            sources.files.clear();
+            Ok(Loaded {
+                parsed,
+                text,
+                lists,
+                draft: Some(draft),
+                accounts: Arc::new(sources),
+            })
+        }
         Err(diagnostics) => Err(LoadError::Mistakes { diagnostics, text }),
     }
 }
@@ -229,6 +253,34 @@ mod tests {
         fs::write(&list, "192.0.2.0/24\n").unwrap();
         let again = loaded.again().ok().unwrap();
         assert_ne!(again.parsed.policies(), loaded.parsed.policies());
+    }
+
+    #[test]
+    fn a_file_that_changed_in_one_policy_is_what_a_new_reading_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, list) = (dir.path().join("uplinkd.toml"), dir.path().join("nets.txt"));
+        fs::write(&list, "10.0.0.0/8\n").unwrap();
+        fs::write(&path, FILE).unwrap();
+        let loaded = read(&path).ok().unwrap();
+        assert!(loaded.draft.is_some());
+        let changed = format!("{FILE}otherwise = \"block\"\n").replace("company", "partners");
+        fs::write(&path, changed.replace("otherwise = \"block\"\n", "")).unwrap();
+        let fresh = loaded.fresh(&path).ok().unwrap();
+        assert!(fresh.draft.is_none(), "only the policy was read");
+        assert_eq!(fresh.parsed, read(&path).ok().unwrap().parsed);
+        // The list changes as well, or a policy leads to what none led to before: all is read.
+        fs::write(&path, &changed).unwrap();
+        let whole = fresh.fresh(&path).ok().unwrap();
+        assert!(whole.draft.is_some());
+        fs::write(&path, FILE).unwrap();
+        fs::write(&list, "192.0.2.0/24\n").unwrap();
+        let listed = loaded.fresh(&path).ok().unwrap();
+        assert!(listed.draft.is_some());
+        assert_eq!(listed.parsed, read(&path).ok().unwrap().parsed);
+        // A list that changes after such a reading is taken as after any other.
+        fs::write(&list, "198.51.100.0/24\n").unwrap();
+        let again = fresh.again().ok().unwrap();
+        assert_ne!(again.parsed.policies(), fresh.parsed.policies());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use uplinkd_config::{OutletCodes, Parsed, Slots};
 use uplinkd_model::{Config, Reserve};
 
 /// The memory of the daemon, in one file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     #[serde(skip)]
     dir: PathBuf,

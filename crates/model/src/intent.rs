@@ -1,6 +1,6 @@
 //! The checked whole of what the user asked for.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,9 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// The groups; the first is `default` and serves what no policy takes.
     pub groups: Vec<Group>,
-    /// The policies, in the order of the file.
-    pub policies: Vec<Policy>,
+    /// The policies, in the order of the file. Those that a new file leaves as they are it shares with
+    /// the old one.
+    pub policies: Vec<Arc<Policy>>,
     /// Where traffic can be led: the default group's outlet first (code 0), then those that policies
     /// use, each once.
     pub outlets: Vec<Outlet>,

@@ -23,6 +23,7 @@ mod uplink;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    sync::Arc,
 };
 
 use toml::Spanned;
@@ -41,13 +42,22 @@ use crate::{
     sources::{ListFile, Sources},
 };
 
-/// Checks the whole file. The result is only worth using where no error was noted.
+/// Whether all policies are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Whole,
+    /// Only some of them: what nobody leads to may be led to by another.
+    SomePolicies,
+}
+
+/// Checks the file. The result is only worth using where no error was noted.
 pub(crate) fn check(
     path: &str,
     raw: &RawFile,
     files: &[ListFile],
     sources: &Sources,
     lists: Lists,
+    scope: Scope,
     found: &mut Found,
 ) -> Option<Parsed> {
     let lan = interface::lan(&raw.lan, found);
@@ -87,7 +97,9 @@ pub(crate) fn check(
     }
     let leads: Vec<_> = policies.iter().map(|p| p.lead.clone()).collect();
     let outlets = outlet::outlets(raw, &leads, &groups.groups, &names, &reserve, found);
-    unused(&uplinks, &outlets.outlets, found);
+    if scope == Scope::Whole {
+        unused(&uplinks, &outlets.outlets, found);
+    }
     let (policies, policy_places) = policies
         .into_iter()
         .zip(outlets.of_policies)
@@ -98,7 +110,7 @@ pub(crate) fn check(
                 outlet,
                 flows: policy.flows,
             };
-            (checked, policy.place)
+            (Arc::new(checked), policy.place)
         })
         .unzip();
     Some(Parsed {

@@ -67,6 +67,7 @@ fn one(
         flows: flows?,
         lead: lead?,
         place: PolicyPlace {
+            header: policy.header,
             name: policy.span.clone(),
             clauses: conditions.iter().map(|c| c.span.clone()).collect(),
         },

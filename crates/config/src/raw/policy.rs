@@ -59,6 +59,8 @@ pub(crate) struct RawSticky {
 pub(crate) struct RawPolicy {
     /// What messages call it: its name, or `policy-N` by its place in the file.
     pub(crate) called: String,
+    /// Where its header begins.
+    pub(crate) header: usize,
     /// Where its name stands, or else its header.
     pub(crate) span: Range<usize>,
     pub(crate) name: Option<Spanned<String>>,
@@ -262,6 +264,7 @@ impl RawPolicy {
             .table("match", found)
             .map(|(_, table)| RawCondition::read_all(table, &called, found));
         Self {
+            header: header.start,
             span: name.as_ref().map_or(header, Spanned::span),
             name,
             conditions: conditions.unwrap_or_default(),

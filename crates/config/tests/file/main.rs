@@ -12,6 +12,7 @@ mod keys;
 mod lists;
 mod meaning;
 mod outlets;
+mod patched;
 mod policies;
 mod prefixes;
 mod probe;

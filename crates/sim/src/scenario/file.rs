@@ -1,6 +1,6 @@
 //! A random file: groups, policies, and the outlets that these lead to.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use uplinkd_model::{
     Config, Family, Group, Member, Outlet, OutletKind, Policy, Uplink, UplinkName,
@@ -75,7 +75,7 @@ fn put_outlets(config: &mut Config, codes: &mut Codes, drawn: Vec<(Lead, Policy)
                 config.outlets.len() - 1
             }
         };
-        config.policies.push(Policy { outlet, ..policy });
+        config.policies.push(Arc::new(Policy { outlet, ..policy }));
     }
 }
 

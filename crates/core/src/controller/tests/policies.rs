@@ -1,6 +1,6 @@
 //! Policies in the controller: schedules, reloads, and what they do to existing connections.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use uplinkd_model::{
     Connection, OutletKind,
@@ -33,7 +33,7 @@ fn addresses(all: &[&str]) -> Addresses {
 fn policy(config: &mut Config, from: &str, outlet: usize, flows: PolicyFlows) {
     let selector = Selector::Source(addresses(&[from]));
     add_policy(config, &format!("of {from}"), vec![selector], outlet);
-    config.policies.last_mut().unwrap().flows = flows;
+    Arc::make_mut(config.policies.last_mut().unwrap()).flows = flows;
 }
 
 /// A connection of a client under this mark.
@@ -111,13 +111,42 @@ fn the_compiled_policies_are_shared_and_not_made_again_at_every_look() {
     let mut config = with_calls(config(), |_| {});
     policy(&mut config, CLIENT, 1, PolicyFlows::Keep);
     let mut driver = running(config.clone());
-    let compiled = |d: &Driver| std::sync::Arc::as_ptr(&d.controller.policies().classifier);
+    let compiled = |d: &Driver| Arc::as_ptr(&d.controller.policies().classifier);
     let before = compiled(&driver);
     config.lan.push("lan1".into());
     driver.tell(Event::Config(Box::new(config)));
     driver.run(1000);
     assert_eq!(compiled(&driver), before);
     assert!(!driver.controller.wants_local_time());
+}
+
+#[test]
+fn what_is_prepared_from_the_policies_in_force_is_what_is_prepared_from_none() {
+    let mut before = with_calls(config(), |_| {});
+    let hours = Selector::Schedule(Spans::new([Span::new(60_u16, 119_u16)]));
+    add_policy(&mut before, "at night", vec![hours.clone()], 1);
+    policy(&mut before, CLIENT, 1, PolicyFlows::Keep);
+    let compiled = running(before.clone()).controller.compiled();
+    let mut elsewhere = before.clone();
+    Arc::make_mut(&mut elsewhere.policies[1]).outlet = 0;
+    let mut more = elsewhere.clone();
+    let names = vec!["zoom.us".to_owned()];
+    let domain = Selector::Domain {
+        names,
+        set: "calls".to_owned(),
+        timeout: std::time::Duration::from_secs(60),
+    };
+    add_policy(&mut more, "calls", vec![domain], 1);
+    for config in [before, elsewhere, more] {
+        for minute in [0, 60, 120] {
+            let from_none = Prepared::new(config.clone(), minute);
+            let after = Prepared::after(config.clone(), minute, &compiled);
+            assert_eq!(
+                format!("{:?}", after.policies),
+                format!("{:?}", from_none.policies)
+            );
+        }
+    }
 }
 
 #[test]
@@ -131,15 +160,15 @@ fn policies_that_come_compiled_are_not_compiled_again_unless_others_hold_by_now(
         let mut driver = running(before.clone());
         driver.tell(Event::LocalTime { minute });
         let prepared = Prepared::new(config.clone(), 59);
-        let compiled = std::sync::Arc::clone(&prepared.policies.classifier);
+        let compiled = Arc::clone(&prepared.policies.classifier);
         driver.tell(Event::Prepared(Box::new(prepared)));
         driver.run(500);
         assert!(driver.controller.snapshot().settled);
-        let held = std::sync::Arc::clone(&driver.controller.policies().classifier);
+        let held = Arc::clone(&driver.controller.policies().classifier);
         (compiled, held)
     };
     let (compiled, held) = after_reload(58);
-    assert!(std::sync::Arc::ptr_eq(&compiled, &held));
+    assert!(Arc::ptr_eq(&compiled, &held));
     let (compiled, held) = after_reload(60);
     assert_eq!(
         *held,
@@ -243,7 +272,7 @@ fn where_the_outlet_has_nobody_the_default_groups_uplinks_are_allowed() {
 fn many_connections_are_released_in_batches() {
     let mut config = with_isp1_only(uplinkd_model::policy::End::Block);
     add_policy(&mut config, "all", vec![], 1);
-    config.policies[0].flows = PolicyFlows::Move;
+    Arc::make_mut(&mut config.policies[0]).flows = PolicyFlows::Move;
     let all: Vec<_> = (0..2500_u32)
         .map(|n| {
             let from = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);

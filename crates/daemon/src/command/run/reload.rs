@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::ensure;
 use tracing::{debug, warn};
 use uplinkd_config::{OutletCodes, Slots};
-use uplinkd_core::{Event, Prepared, cgroup_paths};
-use uplinkd_kernel::Watch;
+use uplinkd_core::{Compiled, Event, Prepared};
+use uplinkd_kernel::{Watch, nft::Forms};
 use uplinkd_model::{Reserve, notice::Notice};
 
 use super::{
@@ -25,18 +25,30 @@ use crate::{
 pub(super) struct Fresh {
     loaded: Loaded,
     prepared: Prepared,
+    forms: Forms,
     slots: Slots,
     outlets: OutletCodes,
 }
 
+/// What is in force, for what is read and compiled to begin from.
+struct InForce {
+    /// With the numbers of uplinks and outlets.
+    state: State,
+    compiled: Compiled,
+    forms: [Forms; 2],
+}
+
 impl Fresh {
-    /// `state` has the numbers in force; those that are new are given here.
-    fn of(loaded: Loaded, mut state: State) -> Result<Self, LoadError> {
+    /// Those uplinks and outlets that are new are given their numbers here.
+    fn of(loaded: Loaded, before: InForce) -> Result<Self, LoadError> {
+        let mut state = before.state;
         let config = state
             .config(&loaded.parsed)
             .map_err(|e| LoadError::Unreadable(format!("{e:#}")))?;
+        let prepared = Prepared::after(config, minute_now(), &before.compiled);
         Ok(Self {
-            prepared: Prepared::new(config, minute_now()),
+            forms: Forms::of(prepared.classifier(), &before.forms),
+            prepared,
             slots: state.slots,
             outlets: state.outlets,
             loaded,
@@ -68,14 +80,18 @@ impl Daemon {
     /// Begins to read; the loop goes on.
     pub(super) fn reload(&mut self, cause: Cause) {
         debug!(?cause, "reading the file again");
-        let (loaded, state) = (Arc::clone(&self.loaded), self.state.clone());
-        let path = self.config_path.clone();
+        let (loaded, path) = (Arc::clone(&self.loaded), self.config_path.clone());
+        let before = InForce {
+            state: self.state.clone(),
+            compiled: self.controller.compiled(),
+            forms: self.kernel.nft_forms(),
+        };
         let read = move || {
             let fresh = match cause {
-                Cause::Told => load::read_again(&path, loaded.known_lists()),
+                Cause::Told => loaded.fresh(&path),
                 Cause::Lists => loaded.again(),
             };
-            Fresh::of(fresh?, state)
+            Fresh::of(fresh?, before)
         };
         if let Err(text) = self.readings.begin(cause, read) {
             self.refuse(cause, text);
@@ -132,6 +148,7 @@ impl Daemon {
         let Fresh {
             loaded,
             prepared,
+            forms,
             slots,
             outlets,
         } = fresh;
@@ -141,6 +158,9 @@ impl Daemon {
         same_layout(&self.controller.config().reserve, &config.reserve)?;
         if cause == Cause::Told {
             load::show(loaded.parsed.warnings(), &self.config_path, &loaded.text);
+        }
+        // All that makes a reload impossible comes of the numbers that the file claims.
+        if cause == Cause::Told && self.controller.config().reserve != config.reserve {
             let kernel = &mut self.kernel;
             let problems = machine::examine(kernel, &loaded.parsed, config, &state.reserves)?;
             if let Some(problem) = problems.into_iter().find(|p| p.is_fatal) {
@@ -150,15 +170,21 @@ impl Daemon {
         if !state.reserves.contains(&config.reserve) {
             state.reserves.insert(0, config.reserve.clone());
         }
-        let watch = Watch::open(&state.reserves, self.kernel.ports())?;
-        state.save()?;
-
-        self.state = state;
-        self.watch = watch;
+        let is_other_watch = state.reserves != self.state.reserves;
+        let watch = is_other_watch.then(|| Watch::open(&state.reserves, self.kernel.ports()));
+        let watch = watch.transpose()?;
+        if state != self.state {
+            state.save()?;
+            self.state = state;
+        }
+        if let Some(watch) = watch {
+            self.watch = watch;
+        }
         let names: Vec<_> = config.uplinks.iter().map(|u| u.name.clone()).collect();
         self.prober.retain(|name| names.contains(name));
         self.lists.set(&loaded.lists);
-        self.cgroups.set(cgroup_paths(config));
+        self.cgroups.set(prepared.cgroups().clone());
+        self.kernel.foresee_nft(forms);
         let before = std::mem::replace(&mut self.loaded, Arc::new(loaded));
         // A file of thousands of policies takes milliseconds to be freed.
         tokio::task::spawn_blocking(move || drop(before));
