@@ -1,16 +1,19 @@
 //! What the kernel's interfaces, addresses and routes say about a line, before any probe. A line is
 //! one family of one uplink.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use uplinkd_model::{
     Family, Gateway, NexthopKind, Observed, Reason, Reserve, TableId, Uplink,
     intent::is_on_link,
     kernel_state::{Device, ForeignDefault, Link},
 };
 
-use crate::families::FAMILIES;
+use crate::{families::FAMILIES, prefixes::Prefixes};
 
 /// Whether a line could carry traffic, going by its link alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,9 @@ pub struct Usable {
     pub advertised: bool,
     /// The addresses of the family with their prefix length.
     pub addresses: Vec<IpNet>,
+    /// Of a line that has none but a link-local one: the router's address in the line's delegated
+    /// prefix, on another interface, which stands in for one of its own.
+    pub borrowed: Option<Ipv6Addr>,
 }
 
 impl LinkState {
@@ -76,8 +82,10 @@ pub fn link_of(
     family: Family,
     observed: &Observed,
     reserve: &Reserve,
+    prefixes: &Prefixes,
 ) -> LinkState {
-    link_state(uplink, family, observed, reserve, |_| Known::default())
+    let known = |_| Known::default();
+    link_state(uplink, family, observed, reserve, prefixes, known)
 }
 
 /// Judges the link of one family of an uplink. `known` says what is remembered of each family of it.
@@ -86,12 +94,13 @@ pub(crate) fn link_state(
     family: Family,
     observed: &Observed,
     reserve: &Reserve,
+    prefixes: &Prefixes,
     known: impl Fn(Family) -> Known,
 ) -> LinkState {
     let Some(access) = uplink.access(family) else {
         return LinkState::Absent;
     };
-    if is_absent(uplink, family, observed, &known) {
+    if is_absent(uplink, family, observed, prefixes, &known) {
         return LinkState::Absent;
     }
     let Some(link) = observed.link(&uplink.interface) else {
@@ -106,8 +115,15 @@ pub(crate) fn link_state(
         return LinkState::Unusable(Reason::NoCarrier);
     }
     let addresses: Vec<IpNet> = link.addresses_of(family).collect();
+    let mut borrowed = None;
     if addresses.is_empty() {
-        return LinkState::Unusable(Reason::NoAddress);
+        let Some(prefix) = prefix_of(uplink, family, link, observed, prefixes) else {
+            return LinkState::Unusable(Reason::NoAddress);
+        };
+        borrowed = prefixes.address_of(&uplink.name);
+        if borrowed.is_none() {
+            return LinkState::Unusable(Reason::NoPrefixAddress { prefix });
+        }
     }
     let reach = Reach {
         addresses: &addresses,
@@ -143,7 +159,21 @@ pub(crate) fn link_state(
         on_link: on_link && gateway.is_some_and(|g| !reach.has(g)),
         advertised,
         addresses,
+        borrowed,
     })
+}
+
+/// The delegated prefix of a line, where its interface can reach a gateway by a link-local address: such
+/// a line needs no other address, since the provider routes the prefix to it.
+fn prefix_of(
+    uplink: &Uplink,
+    family: Family,
+    link: &Link,
+    observed: &Observed,
+    prefixes: &Prefixes,
+) -> Option<Ipv6Net> {
+    let is_ready = family == Family::V6 && observed.link_local.contains(&link.device.index);
+    prefixes.of(&uplink.name).filter(|_| is_ready)
 }
 
 /// Whether a family is neither there nor missed. Of an uplink of which nothing is there and nothing
@@ -152,11 +182,17 @@ fn is_absent(
     uplink: &Uplink,
     family: Family,
     observed: &Observed,
+    prefixes: &Prefixes,
     known: &impl Fn(Family) -> Known,
 ) -> bool {
     let link = observed.link(&uplink.interface);
     let is_there = |family: Family| {
-        let has_address = || link.is_some_and(|l| l.addresses_of(family).next().is_some());
+        let has_address = || {
+            link.is_some_and(|link| {
+                link.addresses_of(family).next().is_some()
+                    || prefix_of(uplink, family, link, observed, prefixes).is_some()
+            })
+        };
         let access = uplink.access(family);
         access.is_some_and(|a| a.expected || known(family).was_seen || has_address())
     };
@@ -291,20 +327,16 @@ fn learned_gateway(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{both_families, config, machine};
+    use crate::fixtures::{DELEGATED, both_families, config, delegated_only, machine};
 
     fn nothing(_: Family) -> Known {
         Known::default()
     }
 
     fn judge(config: &uplinkd_model::Config, family: Family, observed: &Observed) -> LinkState {
-        link_state(
-            &config.uplinks[0],
-            family,
-            observed,
-            &config.reserve,
-            nothing,
-        )
+        let prefixes = Prefixes::learn(config, observed, &Prefixes::default(), |_| false);
+        let (uplink, reserve) = (&config.uplinks[0], &config.reserve);
+        link_state(uplink, family, observed, reserve, &prefixes, nothing)
     }
 
     /// Two uplinks with both families, none of them announced in the file.
@@ -351,8 +383,72 @@ mod tests {
             ..Known::default()
         };
         let uplink = &config.uplinks[0];
-        let state = link_state(uplink, Family::V6, &machine(), &config.reserve, seen);
+        let none = Prefixes::default();
+        let state = link_state(uplink, Family::V6, &machine(), &config.reserve, &none, seen);
         assert_eq!(state, LinkState::Unusable(Reason::NoAddress));
+    }
+
+    #[test]
+    fn a_line_without_an_address_borrows_one_of_its_prefix() {
+        let config = silent();
+        let borrowed = |observed: &Observed| match judge(&config, Family::V6, observed) {
+            LinkState::Usable(usable) => {
+                assert_eq!(usable.addresses, []);
+                Ok(usable.borrowed.unwrap().to_string())
+            }
+            LinkState::Unusable(reason) => Err(Some(reason)),
+            LinkState::Absent => Err(None),
+        };
+        let good = delegated_only();
+        assert_eq!(borrowed(&good), Ok("2001:db8:100:1::1".to_owned()));
+        let without = |change: &dyn Fn(&mut Observed)| {
+            let mut observed = good.clone();
+            change(&mut observed);
+            borrowed(&observed)
+        };
+        // Nothing to reach a gateway by: still being claimed, or there is none at all.
+        let unready = without(&|o| o.link_local = [2, 3].into());
+        assert_eq!(unready, Err(None));
+        let unrouted = without(&|o| o.foreign_defaults.retain(|d| d.ifindex != 1));
+        assert_eq!(unrouted, Err(Some(Reason::NoGateway)));
+        // The prefix is another uplink's, or nobody's.
+        assert_eq!(
+            without(&|o| o.prefixes.sourced[0].ifindex = 2),
+            Err(None),
+            "a prefix of another uplink"
+        );
+        assert_eq!(without(&|o| o.prefixes.sourced.clear()), Err(None));
+        // The prefix is known and used nowhere; or only on another uplink's interface.
+        let prefix = DELEGATED.parse().unwrap();
+        let unused = Err(Some(Reason::NoPrefixAddress { prefix }));
+        assert_eq!(without(&|o| drop(o.links.remove(&3))), unused);
+        let elsewhere = |o: &mut Observed| {
+            let lan = o.links.remove(&3).unwrap();
+            o.links.get_mut(&2).unwrap().addresses.extend(lan.addresses);
+        };
+        assert_eq!(without(&elsewhere), unused);
+    }
+
+    #[test]
+    fn a_line_with_an_address_borrows_none() {
+        let mut observed = delegated_only();
+        let address: IpNet = "2001:db8:1::2/64".parse().unwrap();
+        observed.links.get_mut(&1).unwrap().addresses.push(address);
+        let state = judge(&silent(), Family::V6, &observed);
+        assert_eq!(state.usable().unwrap().borrowed, None);
+        let state = judge(&silent(), Family::V4, &delegated_only());
+        assert_eq!(state.usable().unwrap().borrowed, None);
+    }
+
+    #[test]
+    fn a_link_local_address_is_none_where_no_prefix_is_delegated() {
+        let mut observed = delegated_only();
+        observed.prefixes.sourced.clear();
+        let config = both_families(config());
+        assert_eq!(
+            judge(&config, Family::V6, &observed),
+            LinkState::Unusable(Reason::NoAddress)
+        );
     }
 
     #[test]
@@ -388,7 +484,8 @@ mod tests {
             was_seen: true,
         };
         let uplink = &config.uplinks[0];
-        match link_state(uplink, Family::V4, observed, &config.reserve, known) {
+        let none = Prefixes::default();
+        match link_state(uplink, Family::V4, observed, &config.reserve, &none, known) {
             LinkState::Usable(usable) => {
                 let gateway = usable.gateway.map_or("none".to_owned(), |g| g.to_string());
                 Ok((gateway, usable.on_link))

@@ -7,6 +7,7 @@ use uplinkd_model::{
     OutletKind, ProbeSpec, Rates, Reserve, Slot, TableId, Target, Uplink, UplinkName,
     kernel_state::{Device, ForeignDefault, NftState},
     policy::{Clause, End, Failback, Outflow, OutletTier, Policy, PolicyFlows, Selector},
+    prefix::SourcedDefault,
 };
 
 pub(crate) fn name(n: u16) -> UplinkName {
@@ -184,5 +185,36 @@ pub(crate) fn machine_with_both_families() -> Observed {
             expires_in: None,
         });
     }
+    observed
+}
+
+/// The prefix that the provider of isp1 delegates in [`delegated_only`].
+pub(crate) const DELEGATED: &str = "2001:db8:100::/56";
+
+/// The same, except that the first provider gives the line itself no address: it delegates a prefix, of
+/// which `lan0` has a network beside a unique local one.
+pub(crate) fn delegated_only() -> Observed {
+    let mut observed = machine_with_both_families();
+    let line = observed.links.get_mut(&1).unwrap();
+    line.addresses.retain(|a| Family::of_net(*a) == Family::V4);
+    let addresses = ["2001:db8:100:1::1/64", "fd00:0:0:1::1/64"];
+    let lan = Link {
+        alternative_names: BTreeSet::new(),
+        point_to_point: false,
+        device: Device {
+            index: 3,
+            name: "lan0".into(),
+        },
+        admin_up: true,
+        carrier: true,
+        addresses: addresses.map(|a| a.parse().unwrap()).into(),
+    };
+    observed.links.insert(3, lan);
+    observed.link_local = [1, 2, 3].into();
+    observed.prefixes.sourced.push(SourcedDefault {
+        metric: 512,
+        prefix: DELEGATED.parse().unwrap(),
+        ifindex: 1,
+    });
     observed
 }

@@ -40,6 +40,8 @@ pub struct Prefixes {
     pub networks: Vec<LanNetwork>,
     /// Prefixes that several uplinks could own.
     pub unclaimed: Vec<Unclaimed>,
+    /// The router's own address in an uplink's prefixes.
+    addresses: BTreeMap<UplinkName, Ipv6Addr>,
 }
 
 /// An IPv6 network of a LAN interface.
@@ -110,12 +112,52 @@ impl Prefixes {
             uplinks: uplinks.collect(),
             networks: Vec::new(),
             unclaimed,
+            addresses: BTreeMap::new(),
         };
         for network in &mut networks {
             network.owner = learned.owner_of(network.network).cloned();
         }
         learned.networks = networks;
+        let uplinks = config.uplinks.iter().map(|u| &u.name);
+        let addresses = uplinks.filter_map(|name| {
+            let address = learned.find_address(name, config, observed)?;
+            Some((name.clone(), address))
+        });
+        learned.addresses = addresses.collect();
         learned
+    }
+
+    /// The address by which the router itself is known in an uplink's prefix: one that may be used for
+    /// something new before one that may not, in the prefix of now before others, on an interface of the
+    /// LAN before others. What was chosen before does not count, since the next run does not know it.
+    fn find_address(
+        &self,
+        uplink: &UplinkName,
+        config: &Config,
+        observed: &Observed,
+    ) -> Option<Ipv6Addr> {
+        let is_uplinks = |name: &String| config.uplinks.iter().any(|u| u.interface == *name);
+        let links = observed.links.iter();
+        let others = links.filter(|(_, link)| !is_uplinks(&link.device.name));
+        let own = self.all_of(uplink);
+        let ranked = others.flat_map(|(index, link)| {
+            let name = &link.device.name;
+            let place = config.lan.iter().position(|lan| lan == name);
+            link.addresses.iter().filter_map(move |address| {
+                let IpNet::V6(address) = address else {
+                    return None;
+                };
+                let address = address.addr();
+                let prefix = own.iter().position(|p| p.contains(&address))?;
+                // It may lie in a part that is another uplink's.
+                let owner = self.owner_of(Ipv6Net::from(address))?;
+                let is_deprecated = observed.prefixes.deprecated.contains(&(*index, address));
+                let place = place.unwrap_or(usize::MAX);
+                let rank = (is_deprecated, prefix, place, *index, address);
+                (owner == uplink).then_some(rank)
+            })
+        });
+        ranked.min().map(|(.., address)| address)
     }
 
     /// What an earlier run knew, going by the rules that it left in the kernel. That of the prefix of now
@@ -151,6 +193,12 @@ impl Prefixes {
     /// All prefixes of an uplink, that of now first: while a provider renumbers there are two.
     pub fn all_of(&self, uplink: &UplinkName) -> &[Ipv6Net] {
         self.uplinks.get(uplink).map_or(&[], Vec::as_slice)
+    }
+
+    /// The router's own address in the prefix that an uplink has now, on an interface that is no
+    /// uplink's. A line without an address of its own uses it.
+    pub fn address_of(&self, uplink: &UplinkName) -> Option<Ipv6Addr> {
+        self.addresses.get(uplink).copied()
     }
 
     /// The uplink in whose prefix a network lies. Of prefixes within each other the inner one counts.

@@ -56,7 +56,28 @@ pub fn link(body: &[u8]) -> Option<Link> {
 /// The index of a link's interface and one of its addresses (`RTM_NEWADDR`), where it is one that
 /// can be talked from to the internet: not link-local, and not still (or in vain) being claimed.
 pub fn address(body: &[u8]) -> Option<(u32, IpNet)> {
-    let [family, prefix_length, flags, scope] = *body.first_chunk()?;
+    let (index, net) = ready_address(body)?;
+    let is_usable = match net.addr() {
+        IpAddr::V4(v4) => !v4.is_link_local(),
+        IpAddr::V6(_) => !has_link_scope(body),
+    };
+    is_usable.then_some((index, net))
+}
+
+/// The index of the interface whose link-local IPv6 address this is (`RTM_NEWADDR`), where it is ready
+/// for use.
+pub fn link_local(body: &[u8]) -> Option<u32> {
+    let (index, net) = ready_address(body)?;
+    (net.addr().is_ipv6() && has_link_scope(body)).then_some(index)
+}
+
+fn has_link_scope(body: &[u8]) -> bool {
+    body.get(3) == Some(&rt::SCOPE_LINK)
+}
+
+/// Any address that is not still (or in vain) being claimed.
+fn ready_address(body: &[u8]) -> Option<(u32, IpNet)> {
+    let [family, prefix_length, flags, _] = *body.first_chunk()?;
     let attributes = body.get(fixed::ADDRESS..)?;
     let flags = find(attributes, ifa::FLAGS)
         .and_then(|v| u32_at(v, 0))
@@ -66,13 +87,8 @@ pub fn address(body: &[u8]) -> Option<(u32, IpNet)> {
     }
     // On a point-to-point line IFA_ADDRESS is the far end, and only IFA_LOCAL is ours.
     let value = find(attributes, ifa::LOCAL).or_else(|| find(attributes, ifa::ADDRESS))?;
-    let address = ip(value)?;
-    let is_usable = match address {
-        IpAddr::V4(v4) => family == Family::V4.number() && !v4.is_link_local(),
-        IpAddr::V6(_) => family == Family::V6.number() && scope != rt::SCOPE_LINK,
-    };
-    let net = IpNet::new(address, prefix_length).ok()?;
-    is_usable.then_some((u32_at(body, 4)?, net))
+    let net = IpNet::new(ip(value)?, prefix_length).ok()?;
+    (Family::of_net(net).number() == family).then_some((u32_at(body, 4)?, net))
 }
 
 /// A nexthop object (`RTM_NEWNEXTHOP`).

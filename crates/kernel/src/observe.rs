@@ -82,7 +82,7 @@ impl Kernel {
             .iter()
             .map(|(index, link)| (*index, link.device.name.clone()))
             .collect();
-        let deprecated = self.addresses(&mut links)?;
+        let of_addresses = self.addresses(&mut links)?;
         let nexthops = self.nexthops(&names)?;
         let rules = self.rules()?;
         let routes = self.routes(&want.reserve, &rules, &names)?;
@@ -90,7 +90,7 @@ impl Kernel {
         let prefixes = PrefixFacts {
             sourced: foreign.sourced.into_iter().collect(),
             refused: self.refused_prefixes(&want.reserve)?,
-            deprecated,
+            deprecated: of_addresses.deprecated,
         };
         let nft = match want.reserve.first() {
             Some(reserve) if want.nft => {
@@ -113,6 +113,7 @@ impl Kernel {
             links,
             foreign_defaults: foreign.defaults,
             on_link: foreign.on_link,
+            link_local: of_addresses.link_local,
             prefixes,
             nexthops,
             routes,
@@ -147,15 +148,13 @@ impl Kernel {
         Ok(links.map(|l| (l.device.index, l)).collect())
     }
 
-    /// Adds the links' addresses. Those that nothing new should use are given back, too.
-    fn addresses(
-        &mut self,
-        links: &mut BTreeMap<u32, Link>,
-    ) -> Result<BTreeSet<(u32, Ipv6Addr)>, ObserveError> {
-        let mut deprecated = BTreeSet::new();
+    /// Adds the links' addresses, and says what else there is to know of addresses.
+    fn addresses(&mut self, links: &mut BTreeMap<u32, Link>) -> Result<OfAddresses, ObserveError> {
+        let mut found = OfAddresses::default();
         let message = Message::new(message::GET_ADDRESS, 0, &[0; fixed::ADDRESS]);
         for reply in self.list("addresses", message)? {
-            deprecated.extend(prefixes::deprecated(&reply.body));
+            found.deprecated.extend(prefixes::deprecated(&reply.body));
+            found.link_local.extend(decode::link_local(&reply.body));
             if let Some((index, address)) = decode::address(&reply.body)
                 && let Some(link) = links.get_mut(&index)
             {
@@ -165,7 +164,7 @@ impl Kernel {
         for link in links.values_mut() {
             link.addresses.sort_unstable();
         }
-        Ok(deprecated)
+        Ok(found)
     }
 
     fn nexthops(&mut self, names: &Names) -> Result<BTreeMap<NexthopId, Nexthop>, ObserveError> {
@@ -314,6 +313,15 @@ fn tables_of_interest(
         .chain(planned)
         .filter(|t| reserve.iter().any(|r| r.has_table(*t)))
         .collect()
+}
+
+/// What addresses say that is no property of one link.
+#[derive(Debug, Default)]
+struct OfAddresses {
+    /// Those that nothing new should use.
+    deprecated: BTreeSet<(u32, Ipv6Addr)>,
+    /// The interfaces that have a link-local one.
+    link_local: BTreeSet<u32>,
 }
 
 /// What routes of others say about uplink interfaces.

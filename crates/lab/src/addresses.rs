@@ -138,6 +138,11 @@ pub(crate) fn link_local_gateway() -> IpNet {
     IpNet::new(LINK_LOCAL_GATEWAY, 64).unwrap_or(IpNet::V6(Ipv6Net::default()))
 }
 
+/// The router's link-local address on a line that has no other.
+pub(crate) fn link_local_router() -> IpNet {
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 2], 64)
+}
+
 /// The router's address in the LAN.
 pub fn lan_router(family: Family) -> IpNet {
     in_lan(family, 1)

@@ -85,6 +85,9 @@ pub struct LabSpec {
     /// How many lines, from the first on, come without addresses and routes: somebody else brings
     /// them, such as a DHCP client.
     pub bare: u8,
+    /// How many lines, from the first on, get no IPv6 address but a link-local one: their providers
+    /// only delegate a prefix, which they route to that.
+    pub delegated_only: u8,
 }
 
 /// How IPv6 comes over the lines, as the router sees it after boot.
@@ -109,6 +112,7 @@ impl Default for LabSpec {
             guests: false,
             source_validation: true,
             bare: 0,
+            delegated_only: 0,
         }
     }
 }
@@ -267,7 +271,7 @@ impl Lab {
     pub(crate) fn provide(&self, isp: Isp) -> Result<()> {
         let route = LabRoute {
             destination: isp.delegated().into(),
-            gateway: isp.router(Family::V6).addr(),
+            gateway: self.line_address(isp, Family::V6).addr(),
             metric: None,
             protocol: STATIC,
         };
@@ -321,9 +325,19 @@ impl Lab {
                 metric: Some(100 * u32::from(isp.number())),
                 protocol,
             };
-            (isp.router(family), route)
+            (self.line_address(isp, family), route)
         })
         .unzip()
+    }
+
+    /// The router's address on a line.
+    fn line_address(&self, isp: Isp, family: Family) -> IpNet {
+        match family {
+            Family::V6 if isp.number() <= self.spec.delegated_only => {
+                addresses::link_local_router()
+            }
+            Family::V4 | Family::V6 => isp.router(family),
+        }
     }
 
     /// What was asked for.

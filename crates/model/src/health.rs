@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Permille;
@@ -48,6 +49,12 @@ pub enum Reason {
     NoCarrier,
     /// The interface has no usable address of the family.
     NoAddress,
+    /// The interface has no usable address, and the delegated prefix could only serve instead if
+    /// another interface had one in it.
+    NoPrefixAddress {
+        /// The prefix.
+        prefix: Ipv6Net,
+    },
     /// No gateway was configured and none could be learned.
     NoGateway,
     /// The gateway is not in a network of the interface, so that the kernel would refuse it.
@@ -138,6 +145,10 @@ impl fmt::Display for Reason {
             Self::InterfaceAdminDown => f.write_str("the interface is switched off"),
             Self::NoCarrier => f.write_str("no carrier"),
             Self::NoAddress => f.write_str("the interface has no address"),
+            Self::NoPrefixAddress { prefix } => write!(
+                f,
+                "the interface has no address, and no other has one in its prefix {prefix}"
+            ),
             Self::NoGateway => f.write_str("no gateway is known"),
             Self::GatewayOffLink { gateway } => {
                 write!(f, "gateway {gateway} is not in a network of the interface")

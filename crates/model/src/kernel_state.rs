@@ -264,6 +264,9 @@ pub struct Observed {
     /// Networks that `main` says are on the link of an uplink's interface, by its index; IPv4 only,
     /// where routes say it.
     pub on_link: BTreeMap<u32, BTreeSet<IpNet>>,
+    /// Interfaces that have a link-local IPv6 address which is ready for use, by index: by these a
+    /// gateway can be reached although there is no other address.
+    pub link_local: BTreeSet<u32>,
     /// Routes and addresses that tell of delegated prefixes.
     pub prefixes: PrefixFacts,
     /// All nexthop objects.

@@ -232,14 +232,17 @@ impl Controller {
         let Some(observed) = self.observed.take() else {
             return;
         };
+        // Before the links, of which some have no other address than one of their prefix.
+        self.learn_prefixes(&observed);
         for index in 0..self.lines.len() {
             let (uplink, family) = (self.uplink_of(index), self.lines[index].family);
             let known = |family| self.known_of(self.lines[index].uplink, family);
-            let link = link_state(uplink, family, &observed, &self.config.reserve, known);
+            let (reserve, prefixes) = (&self.config.reserve, &self.prefixes);
+            let link = link_state(uplink, family, &observed, reserve, prefixes, known);
             let interface_name = uplink.interface.clone();
             let interface = observed.link(&interface_name);
             let has_address = interface.is_some_and(|l| l.addresses_of(family).next().is_some());
-            self.lines[index].known.was_seen |= has_address;
+            self.lines[index].known.was_seen |= has_address || link.usable().is_some();
             if link != self.lines[index].link {
                 let others = observed.links.values();
                 let others = others.filter(|l| l.device.name != interface_name);
@@ -249,7 +252,6 @@ impl Controller {
                 self.link_changed(index, link, others.filter(|a| !a.is_loopback()));
             }
         }
-        self.learn_prefixes(&observed);
         self.observed = Some(observed);
         let mut news = News::default();
         for index in 0..self.lines.len() {
@@ -324,6 +326,7 @@ impl Controller {
         let family = line.family;
         if let Some(usable) = link.usable() {
             let addresses = usable.addresses.iter().map(ipnet::IpNet::addr);
+            let addresses = addresses.chain(usable.borrowed.map(IpAddr::V6));
             line.take_addresses(addresses.collect(), others);
         }
         let was_usable = line.link.usable().is_some();
@@ -412,6 +415,7 @@ fn counts_as_failure(reason: &Reason) -> bool {
         | Reason::InterfaceMissing { .. }
         | Reason::InterfaceAdminDown
         | Reason::NoAddress
+        | Reason::NoPrefixAddress { .. }
         | Reason::NoGateway
         | Reason::GatewayOffLink { .. }
         | Reason::Probing { .. }

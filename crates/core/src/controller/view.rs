@@ -88,9 +88,11 @@ impl Controller {
             mark: reserve.mark_out(uplink.slot),
             all_mark: reserve.mark_all(uplink.slot),
             gateway: known_gateway.or(state.known.gateway.and_then(|l| l.gateway)),
-            addresses: link
-                .map(|l| l.addresses_of(family).collect())
-                .unwrap_or_default(),
+            addresses: {
+                let own = link.into_iter().flat_map(|l| l.addresses_of(family));
+                let borrowed = state.link.usable().and_then(|u| u.borrowed);
+                own.chain(borrowed.map(|a| IpAddr::V6(a).into())).collect()
+            },
             prefix: match family {
                 Family::V4 => None,
                 Family::V6 => self.prefixes.of(&uplink.name),
@@ -214,11 +216,17 @@ impl Controller {
             .any(|a| a.addr() == address)
     }
 
-    /// The first address of an uplink's interface, which masquerading uses.
+    /// The first address of an uplink's interface, or that of its prefix where it has none: which
+    /// translation uses.
     pub(crate) fn first_address(&self, name: &UplinkName, family: Family) -> Option<IpAddr> {
         let uplink = self.config.uplink(name)?;
         let link = self.observed.as_ref()?.link(&uplink.interface)?;
-        link.addresses_of(family).next().map(|a| a.addr())
+        let own = link.addresses_of(family).next().map(|a| a.addr());
+        let borrowed = || match family {
+            Family::V4 => None,
+            Family::V6 => self.prefixes.address_of(name).map(IpAddr::V6),
+        };
+        own.or_else(borrowed)
     }
 
     /// Which delegated IPv6 prefix is whose.

@@ -60,6 +60,13 @@ fn uplink(inputs: &Inputs<'_>, uplink: &Uplink) -> NftUplink {
     addresses.sort_unstable();
     addresses.dedup();
     let nat = |family| uplink.access(family).map_or(Nat::None, |a| a.nat);
+    // The kernel would masquerade a line without an address of its own behind any other of the machine.
+    let has_own = addresses.iter().any(std::net::IpAddr::is_ipv6);
+    let borrowed = inputs.prefixes.address_of(&uplink.name);
+    let masquerade = match borrowed.filter(|_| !has_own && !is_absent(inputs, uplink)) {
+        Some(address) => Nat::Source(address.into()),
+        None => Nat::Masquerade,
+    };
     let (kept, translations) = prefixes(inputs, uplink);
     NftUplink {
         slot: uplink.slot.0,
@@ -67,8 +74,8 @@ fn uplink(inputs: &Inputs<'_>, uplink: &Uplink) -> NftUplink {
         mark: reserve.mark_out(uplink.slot).value,
         nat4: nat(Family::V4),
         nat6: match nat(Family::V6) {
-            Nat::Auto | Nat::Prefix => Nat::Masquerade,
-            nat @ (Nat::Masquerade | Nat::Source(_) | Nat::None) => nat,
+            Nat::Auto | Nat::Prefix | Nat::Masquerade => masquerade,
+            nat @ (Nat::Source(_) | Nat::None) => nat,
         },
         kept,
         translations,
@@ -76,13 +83,17 @@ fn uplink(inputs: &Inputs<'_>, uplink: &Uplink) -> NftUplink {
     }
 }
 
-/// What leaves by an uplink as it is, and what is translated to its prefix.
-fn prefixes(inputs: &Inputs<'_>, uplink: &Uplink) -> (Vec<Ipv6Net>, Vec<Translation>) {
-    // Of a line that is absent there are no rules either, from which the next run could learn what this
-    // one knew.
+/// Whether an uplink has no IPv6. Of a line that is absent there are no rules either, from which the
+/// next run could learn which prefix this one knew.
+fn is_absent(inputs: &Inputs<'_>, uplink: &Uplink) -> bool {
     let mut lines = inputs.lines.iter();
     let is_absent = |l: &super::Line<'_>| *l.link == LinkState::Absent;
-    if lines.any(|l| l.uplink == uplink && l.family == Family::V6 && is_absent(l)) {
+    lines.any(|l| l.uplink == uplink && l.family == Family::V6 && is_absent(l))
+}
+
+/// What leaves by an uplink as it is, and what is translated to its prefix.
+fn prefixes(inputs: &Inputs<'_>, uplink: &Uplink) -> (Vec<Ipv6Net>, Vec<Translation>) {
+    if is_absent(inputs, uplink) {
         return Default::default();
     }
     let all = inputs.prefixes;

@@ -76,7 +76,12 @@ pub(super) fn routes(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Route> {
             routes.extend(connected(reserve, table, usable, family));
             routes.extend(id.map(|id| {
                 let metric = metric_default(family);
-                outlets::default(reserve, table, metric, family, RouteVia::Nexthop(id))
+                Route {
+                    // Left to itself the kernel would take any address of the machine, such as one in
+                    // another provider's prefix.
+                    source: usable.borrowed.map(Into::into),
+                    ..outlets::default(reserve, table, metric, family, RouteVia::Nexthop(id))
+                }
             }));
         };
         let path = reserve.nexthop_path(family, uplink.slot);

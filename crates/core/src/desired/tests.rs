@@ -10,18 +10,20 @@ use super::*;
 use crate::{
     facts::link_state,
     fixtures::{
-        add_outlet, both_families, config, machine, machine_with_both_families, name, with_calls,
+        add_outlet, both_families, config, delegated_only, machine, machine_with_both_families,
+        name, with_calls,
     },
 };
 
 /// Everything wanted where these uplinks are in service in each family that is there, and each
 /// outlet is served by its best tier, or by the tier given.
 fn wanted(config: &Config, observed: &Observed, service: &[u16], tier: Option<usize>) -> Desired {
+    let prefixes = Prefixes::learn(config, observed, &Prefixes::default(), |_| false);
     let mut links = Vec::new();
     for uplink in &config.uplinks {
         for family in FAMILIES.into_iter().filter(|f| uplink.access(*f).is_some()) {
             let known = |_| Default::default();
-            let link = link_state(uplink, family, observed, &config.reserve, known);
+            let link = link_state(uplink, family, observed, &config.reserve, &prefixes, known);
             links.push((uplink, family, link));
         }
     }
@@ -61,7 +63,7 @@ fn wanted(config: &Config, observed: &Observed, service: &[u16], tier: Option<us
         serving: &serving,
         numbers: crate::select::distinct_tiers(config),
         policies: &Policies::new(config, 0),
-        prefixes: &Prefixes::learn(config, observed, &Prefixes::default(), |_| false),
+        prefixes: &prefixes,
         observed,
     })
 }
@@ -478,6 +480,37 @@ mod prefixes {
         assert_eq!(of(Nat::Prefix), [first, second].map(masquerade));
         for nat in [Nat::Masquerade, Nat::None] {
             assert_eq!(of(nat), [(nat, vec![]), (nat, vec![])]);
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_address_uses_that_of_its_prefix() {
+        let config = with_nat(Nat::Prefix);
+        let wanted = wanted(&config, &delegated_only(), &[1, 2], None);
+        let own: std::net::IpAddr = "2001:db8:100:1::1".parse().unwrap();
+        let sources = |family| {
+            let routes = wanted.routes.iter();
+            let routes = routes.filter(move |r| r.family() == family && r.source == Some(own));
+            routes
+                .map(|r| (r.table.0, r.destination.prefix_len()))
+                .collect::<Vec<_>>()
+        };
+        let reserve = &config.reserve;
+        let slot = config.uplinks[0].slot;
+        let tables = [reserve.table_service(slot).0, reserve.table_path(slot).0];
+        let mut expected = tables.map(|table| (table, 0));
+        expected.sort_unstable();
+        assert_eq!(sources(Family::V6), expected);
+        assert_eq!(sources(Family::V4), []);
+        let uplinks = &wanted.nft.as_ref().unwrap().uplinks;
+        assert_eq!(uplinks[0].nat6, Nat::Source(own));
+        assert_eq!(uplinks[0].translations.len(), 1);
+        assert_eq!(uplinks[0].nat4, Nat::Masquerade);
+        assert_eq!(uplinks[1].nat6, Nat::Masquerade);
+        // What the file says goes on counting.
+        for nat in [Nat::None, Nat::Source("2001:db8:100::9".parse().unwrap())] {
+            let wanted = super::wanted(&with_nat(nat), &delegated_only(), &[1, 2], None);
+            assert_eq!(wanted.nft.unwrap().uplinks[0].nat6, nat);
         }
     }
 }

@@ -14,8 +14,8 @@ use super::*;
 use crate::{
     Event, Time,
     fixtures::{
-        add_outlet, add_policy, both_families, config, machine, machine_with_both_families, name,
-        with_calls,
+        add_outlet, add_policy, both_families, config, delegated_only, machine,
+        machine_with_both_families, name, with_calls,
     },
 };
 
@@ -226,6 +226,24 @@ fn each_family_is_explained_by_its_own_rules() {
     };
     assert_eq!(exits[0].0.nat, Some(ip("2001:db8:1::2")));
     assert!(found.steps.iter().all(|s| !s.rule.contains("100.64")));
+}
+
+#[test]
+fn a_line_without_an_address_is_seen_under_that_of_its_prefix() {
+    let controller = controller(both_families(config()), delegated_only());
+    let flow = Flow {
+        from: Some(ip("fd00:0:0:1::7")),
+        to: ip("2001:db8:ffff::9"),
+        ..flow(5060)
+    };
+    assert_eq!(
+        controller.nat_address(&name(1), &flow),
+        Some(ip("2001:db8:100:1::1"))
+    );
+    assert_eq!(
+        controller.nat_address(&name(2), &flow),
+        Some(ip("2001:db8:2::2"))
+    );
 }
 
 #[test]

@@ -257,3 +257,48 @@ fn without_lan_in_the_file_every_other_interface_is_of_the_lan() {
     refused(&mut observed, "2001:db8:100::/56");
     assert!(learn(&config, &observed).of(&name(1)).is_some());
 }
+
+#[test]
+fn the_routers_address_in_a_prefix_is_one_that_may_be_used_in_the_lan_first() {
+    let config = with_one();
+    let address = |observed: &Observed| {
+        let found = learn(&config, observed);
+        found.address_of(&name(1)).map(|a| a.to_string())
+    };
+    let mut observed = machine(&["fd00::1/64", "2001:db8:100:5::1/64"]);
+    sourced(&mut observed, 1, "2001:db8:100::/56", 512);
+    // An interface that is not of the LAN, although its number is lower; and no uplink's at all.
+    let mut other = observed.links[&3].clone();
+    (other.device.index, other.device.name) = (0, "lo".to_owned());
+    other.addresses = vec!["2001:db8:100:4::1/128".parse().unwrap()];
+    observed.links.insert(0, other);
+    let line = observed.links.get_mut(&2).unwrap();
+    line.addresses.push("2001:db8:100:3::1/64".parse().unwrap());
+    assert_eq!(address(&observed).as_deref(), Some("2001:db8:100:5::1"));
+    let old = (3, "2001:db8:100:5::1".parse().unwrap());
+    observed.prefixes.deprecated.insert(old);
+    assert_eq!(address(&observed).as_deref(), Some("2001:db8:100:4::1"));
+    observed.links.remove(&0);
+    assert_eq!(address(&observed).as_deref(), Some("2001:db8:100:5::1"));
+    observed.links.remove(&3);
+    assert_eq!(address(&observed), None);
+}
+
+#[test]
+fn the_router_is_not_known_by_an_address_in_a_part_that_is_another_uplinks() {
+    let mut config = both_families(config());
+    set(
+        &mut config,
+        1,
+        PrefixSource::Fixed(net("2001:db8:100::/56")),
+    );
+    set(
+        &mut config,
+        2,
+        PrefixSource::Fixed(net("2001:db8:100:8::/61")),
+    );
+    let found = learn(&config, &machine(&["2001:db8:100:9::1/64"]));
+    assert_eq!(found.address_of(&name(1)), None);
+    let inner = found.address_of(&name(2)).map(|a| a.to_string());
+    assert_eq!(inner.as_deref(), Some("2001:db8:100:9::1"));
+}

@@ -1,8 +1,8 @@
 //! Interfaces, addresses and gateways, family by family.
 
 use uplinkd_config::{Diagnostic, Field, Parsed};
-use uplinkd_core::{LinkState, link_of};
-use uplinkd_model::{Config, Family, Link, Observed, Reason, Reserve, Uplink};
+use uplinkd_core::{LinkState, Prefixes, link_of};
+use uplinkd_model::{Config, Family, Link, Observed, Reason, Uplink};
 
 use super::Problem;
 
@@ -14,6 +14,7 @@ pub(super) fn uplinks(
     config: &Config,
     observed: &Observed,
 ) {
+    let prefixes = Prefixes::learn(config, observed, &Prefixes::default(), |_| false);
     for uplink in &config.uplinks {
         let interface = &uplink.interface;
         let at = parsed.span_of(&uplink.name, Field::Interface);
@@ -40,7 +41,12 @@ pub(super) fn uplinks(
                     ),
             ));
         }
-        let has = |family: Family| link.addresses_of(family).next().is_some();
+        let has = |family: Family| {
+            let state = link_of(uplink, family, observed, &config.reserve, &prefixes);
+            let has_own = link.addresses_of(family).next().is_some();
+            // A line whose provider only delegates a prefix goes by an address of that.
+            has_own || needs_no_address(&state)
+        };
         let asks = |family: Family| uplink.access(family).is_some_and(|a| a.expected);
         if !FAMILIES.into_iter().any(|f| has(f) || asks(f)) {
             found.push(Problem::local(no_address(uplink, None, at)));
@@ -54,15 +60,27 @@ pub(super) fn uplinks(
                     parsed,
                     uplink,
                     family,
-                    &config.reserve,
                     link,
                     observed,
+                    &link_of(uplink, family, observed, &config.reserve, &prefixes),
                 ));
             } else if access.expected {
                 let at = parsed.span_of(&uplink.name, Field::Access(family));
                 found.push(Problem::local(no_address(uplink, Some(family), at)));
             }
         }
+    }
+}
+
+/// Whether a line gets along, as far as addresses go, with a link-local one and that of its prefix.
+fn needs_no_address(state: &LinkState) -> bool {
+    match state {
+        LinkState::Usable(usable) => usable.borrowed.is_some(),
+        LinkState::Unusable(reason) => matches!(
+            reason,
+            Reason::NoPrefixAddress { .. } | Reason::NoGateway | Reason::GatewayOffLink { .. }
+        ),
+        LinkState::Absent => false,
     }
 }
 
@@ -88,9 +106,9 @@ fn gateway(
     parsed: &Parsed,
     uplink: &Uplink,
     family: Family,
-    reserve: &Reserve,
     link: &Link,
     observed: &Observed,
+    state: &LinkState,
 ) -> Option<Problem> {
     let interface = &uplink.interface;
     let at = || parsed.span_of(&uplink.name, Field::Gateway(family));
@@ -108,7 +126,15 @@ fn gateway(
         ""
     };
     // What else can be wrong with a link is told of the interface as a whole.
-    let diagnostic = match link_of(uplink, family, observed, reserve) {
+    let diagnostic = match state {
+        LinkState::Unusable(Reason::NoPrefixAddress { prefix }) => Diagnostic::warning(
+            parsed.span_of(name, Field::Prefix),
+            format!("interface {interface} has no IPv6 address, and no other has one in {prefix}"),
+        )
+        .hint(
+            "have the DHCPv6 client give a network of the prefix to an interface of the LAN: the \
+             router's address in it serves this line, too",
+        ),
         LinkState::Unusable(Reason::GatewayOffLink { gateway }) => {
             let networks: Vec<_> = link.addresses_of(family).map(|a| a.to_string()).collect();
             Diagnostic::error(

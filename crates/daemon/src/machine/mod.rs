@@ -379,16 +379,19 @@ mod tests {
             carrier: true,
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         };
-        let said = |file: &str, addresses: &[&str]| {
+        let mut behind = Observed::default();
+        let said_beside = |behind: &Observed, file: &str, addresses: &[&str]| {
             let parsed = uplinkd_config::parse("t", file).unwrap();
             let config = parsed.to_config(&Default::default(), &Default::default());
-            let mut observed = Observed::default();
+            let mut observed = behind.clone();
             observed.links.insert(7, link(addresses));
             let mut found = Vec::new();
             links::uplinks(&mut found, &parsed, &config, &observed);
             let text = |p: Problem| p.diagnostic.message;
             found.into_iter().map(text).collect::<Vec<_>>()
         };
+        let said =
+            |file: &str, addresses: &[&str]| said_beside(&Observed::default(), file, addresses);
         let silent = "[uplink.isp1]\ninterface = \"wan1\"\n";
         let no_address = |what| format!("interface wan1 has no {what}address");
         assert_eq!(said(silent, &[]), [no_address("")]);
@@ -397,5 +400,19 @@ mod tests {
         let asks = format!("{silent}[uplink.isp1.ipv6]\ngateway = \"fe80::1\"\n");
         assert_eq!(said(&asks, &["2001:db8::2/64"]), Vec::<String>::new());
         assert!(said(&asks, &["192.0.2.2/24"]).contains(&no_address("IPv6 ")));
+        // A delegated prefix does instead, where this machine has an address of it.
+        let asks = format!("{asks}prefix = \"2001:db8:100::/56\"\n");
+        assert!(said(&asks, &[]).contains(&no_address("IPv6 ")));
+        behind.link_local.insert(7);
+        let unused = said_beside(&behind, &asks, &[]);
+        assert!(
+            unused.len() == 1 && unused[0].ends_with("no other has one in 2001:db8:100::/56"),
+            "{unused:?}"
+        );
+        let mut lan = link(&["2001:db8:100::1/64"]);
+        lan.device.index = 8;
+        lan.device.name = "lan0".to_owned();
+        behind.links.insert(8, lan);
+        assert_eq!(said_beside(&behind, &asks, &[]), Vec::<String>::new());
     }
 }

@@ -630,6 +630,12 @@ fn another_prefix_touches_what_is_made_of_it_and_nothing_else() {
         ]
     );
     assert_ne!(old.fingerprint(), new.fingerprint());
+    // The router itself leaves as whatever is not translated one to one.
+    let mut fixed = content("2001:db8:1::/64");
+    fixed.uplinks[0].nat6 = Nat::Source("2001:db8:1::7".parse().unwrap());
+    let fixed = lines(&fixed, "chain nat6_1 {");
+    assert_eq!(fixed[0], "fib saddr type local snat ip6 to 2001:db8:1::7");
+    assert_eq!(fixed[2], "snat ip6 to 2001:db8:1::7");
     let old = ruleset_of(&old).unwrap();
     let delta = delta(&old, &ruleset_of(&new).unwrap()).unwrap();
     let chains: Vec<_> = delta.chains.iter().map(String::as_str).collect();

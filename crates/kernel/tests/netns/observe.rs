@@ -21,7 +21,19 @@ fn links_show_their_state_and_the_addresses_that_can_be_used() {
         sh("ip link set wan1-far down");
         sh("ip link add lan type bridge");
         sh("ip link property add dev wan1 altname enp3s0 altname a-rather-long-name");
+        // One link-local address is ready for use, the other is still being claimed.
+        sh("ip addr add fe80::9/64 dev ppp nodad");
+        sh("ip link add slow type veth peer name slow-far");
+        for (key, value) in [("dad_transmits", "1000"), ("accept_dad", "1")] {
+            fs::write(format!("/proc/sys/net/ipv6/conf/slow/{key}"), value).unwrap();
+        }
+        sh("ip link set slow-far up");
+        sh("ip link set slow up");
+        sh("ip addr add fe80::8/64 dev slow");
         let seen = observe(&mut Kernel::open().unwrap());
+        let has_link_local = |name| seen.link_local.contains(&device(name).index);
+        assert!(has_link_local("ppp"));
+        assert!(!has_link_local("slow") && !has_link_local("lan"));
         let wan = seen.link("wan1").unwrap();
         assert!(wan.admin_up && !wan.carrier && !wan.point_to_point);
         assert!(

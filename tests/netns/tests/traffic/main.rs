@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod advertisements;
 mod balance;
+mod delegated;
 mod failover;
 mod flows;
 mod inbound;
@@ -58,6 +59,11 @@ fn main() -> ExitCode {
             hosts_are_reached_from_outside_by_both_providers
             a_provider_renumbers_under_traffic
             without_a_word_an_own_prefix_is_left_alone;
+        delegated:
+            a_line_with_a_prefix_and_no_address_is_a_line
+            a_prefix_of_its_own_makes_the_line_and_no_other
+            the_router_follows_to_another_prefix
+            probes_find_back_where_nothing_is_translated;
         advertisements:
             hosts_avoid_a_dead_provider_beside_radvd
             hosts_avoid_a_dead_provider_beside_dnsmasq

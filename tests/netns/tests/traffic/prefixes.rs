@@ -21,11 +21,12 @@ use uplinkd_netns_tests::{
     config, find_line, isp, servers_of, within,
 };
 
-const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+pub(crate) const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 /// Translation one to one on both lines.
-const PREFIX: &str = "[uplink.isp1.ipv6]\nnat = \"prefix\"\n[uplink.isp2.ipv6]\nnat = \"prefix\"\n";
+pub(crate) const PREFIX: &str =
+    "[uplink.isp1.ipv6]\nnat = \"prefix\"\n[uplink.isp2.ipv6]\nnat = \"prefix\"\n";
 /// The first address of the host in the LAN's unique local network.
-const LOCAL: &str = "fd00:10::2";
+pub(crate) const LOCAL: &str = "fd00:10::2";
 
 /// Both providers delegate a /56, of which the LAN has a network each.
 fn rig(more: &str) -> Result<Rig> {
@@ -39,16 +40,16 @@ fn rig(more: &str) -> Result<Rig> {
 }
 
 /// The host's address of a provider.
-fn host(of: Isp) -> IpAddr {
+pub(crate) fn host(of: Isp) -> IpAddr {
     address(of.delegated(), 2).addr()
 }
 
 /// Asks a few servers once from an address of the host in the LAN.
-fn ask(rig: &Rig, from: IpAddr, port: u16) -> Result<Vec<Answer>> {
+pub(crate) fn ask(rig: &Rig, from: IpAddr, port: u16) -> Result<Vec<Answer>> {
     Ok(ask_all(&mut open(rig, from, port)?))
 }
 
-fn open(rig: &Rig, from: IpAddr, port: u16) -> Result<Vec<Conversation>> {
+pub(crate) fn open(rig: &Rig, from: IpAddr, port: u16) -> Result<Vec<Conversation>> {
     let servers = servers_of(rig.lab(), Family::V6);
     let asks = BOTH.into_iter().flat_map(|transport| {
         let servers = servers.iter().take(5);
@@ -58,7 +59,7 @@ fn open(rig: &Rig, from: IpAddr, port: u16) -> Result<Vec<Conversation>> {
 }
 
 /// Every answer saw exactly this source.
-fn all_seen(answers: &[Answer], source: IpAddr, what: &str) -> Result<()> {
+pub(crate) fn all_seen(answers: &[Answer], source: IpAddr, what: &str) -> Result<()> {
     let is_so = |a: &Answer| *a == Answer::Seen(source);
     ensure!(
         answers.iter().all(is_so),
@@ -69,7 +70,7 @@ fn all_seen(answers: &[Answer], source: IpAddr, what: &str) -> Result<()> {
 
 /// Every answer saw a source of this provider's prefix, with the host's part of the sender's, and
 /// none of a network that hosts have as their own.
-fn all_translated(answers: &[Answer], from: IpAddr, to: Isp, what: &str) -> Result<()> {
+pub(crate) fn all_translated(answers: &[Answer], from: IpAddr, to: Isp, what: &str) -> Result<()> {
     let (prefix, own) = (to.delegated(), lan_network(to.delegated()));
     let host = |a: IpAddr| match a {
         IpAddr::V6(a) => u128::from(a) & u128::from(u64::MAX),

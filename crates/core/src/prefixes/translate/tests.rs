@@ -21,7 +21,7 @@ fn prefixes(prefix: &str, networks: &[(&str, &str)]) -> Prefixes {
     Prefixes {
         uplinks: BTreeMap::from([(name(1), vec![net(prefix)])]),
         networks: networks.iter().map(network).collect(),
-        unclaimed: Vec::new(),
+        ..Prefixes::default()
     }
 }
 

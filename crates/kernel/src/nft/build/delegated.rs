@@ -67,15 +67,15 @@ fn inward_chain(slot: u16) -> String {
     format!("inward6_{slot}")
 }
 
-/// How networks leave by an uplink. The router itself has an address of the uplink's own.
-pub(super) fn outward(uplink: &NftUplink) -> Vec<String> {
+/// How networks leave by an uplink. The router itself leaves as everything else does.
+pub(super) fn outward(uplink: &NftUplink, otherwise: &str) -> Vec<String> {
     if uplink.translations.is_empty() {
         return Vec::new();
     }
     let translations = uplink.translations.iter();
     let rules =
         translations.map(|t| format!("ip6 saddr {} snat ip6 prefix to {}", t.network, t.by));
-    std::iter::once("fib saddr type local masquerade".to_owned())
+    std::iter::once(format!("fib saddr type local {otherwise}"))
         .chain(rules)
         .collect()
 }

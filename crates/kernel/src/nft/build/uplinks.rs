@@ -60,7 +60,7 @@ impl Builder<'_> {
             let name = format!("nat{}_{}", digit(family), uplink.slot);
             let one_to_one = match family {
                 Family::V4 => Vec::new(),
-                Family::V6 => delegated::outward(uplink),
+                Family::V6 => delegated::outward(uplink, &statement),
             };
             self.chain(name, [one_to_one, vec![statement]].concat());
         }
