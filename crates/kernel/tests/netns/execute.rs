@@ -385,7 +385,7 @@ fn connections_of_an_address_go_and_others_stay() {
                }
              }");
         sh("ip addr add 127.9.9.9 dev lo");
-        sh("ip addr add 2001:db8::9/128 dev lo");
+        sh("ip addr add 2001:db8::9/128 dev lo nodad");
         let mut kernel = Kernel::open().unwrap();
         for (gone, other) in [("127.9.9.9", "127.0.0.1"), ("2001:db8::9", "::1")] {
             // From it, to it, elsewhere, and from it with another mark.
