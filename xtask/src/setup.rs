@@ -95,7 +95,11 @@ const EMULATOR: [Program; 5] = [
 ];
 
 /// What tests of access lines run, which only a kernel with such lines has a use for.
-const OF_LINES: [Program; 3] = [
+const OF_LINES: [Program; 4] = [
+    Program {
+        name: "openvpn",
+        package: "openvpn",
+    },
     Program {
         name: "pppd",
         package: "ppp",

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use uplinkd_model::Family;
 
-use super::{Guest, Missing, find, find_for_root};
+use super::{Guest, Missing, find, find_for_root, write_script};
 use crate::{addresses::Isp, lines::CABLES, netns::Netns, process::quiet, topology::Lab};
 
 /// A PPPoE server at a provider, on the bare cable to it. It ends, with all sessions, when this is
@@ -42,15 +42,21 @@ impl PppoeServer {
         let options = lab.folder().join("pppoe-server-options");
         fs::write(
             &options,
-            format!("noauth\nnoipv6\nnoccp\nnobsdcomp\nnodeflate\n{ECHO}"),
+            format!("noauth\nipv6 ::1,::2\nnoccp\nnobsdcomp\nnodeflate\n{ECHO}"),
         )
         .with_context(|| format!("cannot write {}", options.display()))?;
+        // What the provider delegates it routes into the session.
+        let delegated = isp.delegated();
+        let text = format!("#!/bin/sh\nip -6 route replace {delegated} dev \"$1\"\n");
+        let hook = write_script(lab.folder(), "pppoe-server-ipv6-up", &text)?;
         let (own, theirs) = (
             isp.gateway(Family::V4).addr(),
             isp.router(Family::V4).addr(),
         );
         let script = format!(
-            "{DEVICES}{} -F -I {cable} -C provider -L {own} -R {theirs} -N 1 -O {}",
+            "{DEVICES}cp {} /etc/ppp/ipv6-up\n\
+             {} -F -I {cable} -C provider -L {own} -R {theirs} -N 1 -O {}",
+            hook.display(),
             server.display(),
             options.display()
         );
@@ -65,8 +71,9 @@ impl PppoeServer {
 }
 
 impl PppoeClient {
-    /// Begins a session, for an interface of this name, with its default route beside the other
-    /// lines'. It is not ready yet; it tries again and again.
+    /// Begins a session, for an interface of this name, with its default routes beside the other
+    /// lines'. Of IPv6 it brings a link-local address and nothing else. It is not ready yet; it tries
+    /// again and again.
     ///
     /// # Errors
     /// [`Missing`], or that it cannot be started.
@@ -74,9 +81,14 @@ impl PppoeClient {
         let pppd = find_for_root("pppd")?;
         ensure_kernel()?;
         let options = lab.folder().join(format!("pppoe-{interface}-options"));
+        // The usual names come with the unit, and no interface is renamed.
+        let naming = match interface.strip_prefix("ppp") {
+            Some(unit) => format!("unit {unit}"),
+            None => format!("ifname {interface}"),
+        };
         let text = format!(
-            "plugin rp-pppoe.so\nnic-{}\nifname {interface}\nuser lab\npassword lab\nnoauth\n\
-             noipdefault\nnodefaultroute\nnoipv6\nnodetach\npersist\n\
+            "plugin rp-pppoe.so\nnic-{}\n{naming}\nuser lab\npassword lab\nnoauth\n\
+             noipdefault\nnodefaultroute\n+ipv6\nnodetach\npersist\n\
              maxfail 0\nholdoff 1\nnoccp\nmtu 1492\nmru 1492\n{ECHO}",
             CABLES[0]
         );
@@ -84,9 +96,16 @@ impl PppoeClient {
         // By itself pppd adds no default route where there is another (2.4.9: "not replacing default
         // route"), whatever metric it was given. So its script does, as on any router with two lines.
         let metric = 100 * u32::from(isp.number());
+        let hook = |family, name: &str| {
+            let text =
+                format!("#!/bin/sh\nip {family} route add default dev \"$1\" metric {metric}\n");
+            write_script(lab.folder(), name, &text)
+        };
+        let (v4, v6) = (hook("-4", "pppd-ip-up")?, hook("-6", "pppd-ipv6-up")?);
         let script = format!(
-            "{DEVICES}printf '#!/bin/sh\nip route add default dev \"$1\" metric {metric}\n' \
-             >/etc/ppp/ip-up\nchmod 755 /etc/ppp/ip-up\n{} file {}",
+            "{DEVICES}cp {} /etc/ppp/ip-up\ncp {} /etc/ppp/ipv6-up\n{} file {}",
+            v4.display(),
+            v6.display(),
             pppd.display(),
             options.display()
         );

@@ -1,6 +1,6 @@
 //! What these tests ask again and again.
 
-use std::{process::Command, time::Duration};
+use std::{net::IpAddr, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 use uplinkd_lab::{
@@ -8,7 +8,7 @@ use uplinkd_lab::{
     traffic::{Shares, Transport, shares},
 };
 use uplinkd_model::Family;
-use uplinkd_netns_tests::{Rig, servers_of};
+use uplinkd_netns_tests::{Answer, Ask, Rig, servers_of};
 
 pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -33,6 +33,23 @@ pub(crate) fn ensure_over(rig: &Rig, families: &[Family], lines: &[Isp], when: &
                     from.name()
                 );
             }
+        }
+    }
+    Ok(())
+}
+
+/// What a policy leads into a tunnel, an address behind its far end, is answered and comes from the
+/// tunnel's own address.
+pub(crate) fn ensure_inside(rig: &Rig, near: IpAddr, when: &str) -> Result<()> {
+    let to = "198.18.0.77".parse()?;
+    for from in [rig.lab().client(), rig.lab().router()] {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let answer = Ask::new(transport, to).once(from)?;
+            ensure!(
+                answer == Answer::Seen(near),
+                "{when}: {} {transport:?}: {answer:?}",
+                from.name()
+            );
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 mod common;
 mod layered;
 mod pppoe;
+mod tun;
 mod wireguard;
 
 use std::process::ExitCode;
@@ -29,6 +30,11 @@ fn main() -> ExitCode {
         pppoe {
             a_session_is_an_uplink,
             a_session_that_ends_and_begins_again,
+            a_session_comes_back_under_another_name,
+            a_session_has_ipv6_by_a_delegated_prefix,
+        }
+        tun {
+            a_tunnel_by_a_program_is_an_uplink_and_is_led_itself,
         }
         wireguard {
             wg_quick_sends_everything_through_the_tunnel,
