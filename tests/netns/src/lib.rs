@@ -401,7 +401,8 @@ impl Rig {
         self.places.write_config(config)?;
         self.daemon()?.process().signal(Signal::SIGHUP)?;
         within("the file is read again", EVENTUALLY, || {
-            Ok(self.count_events("reloaded")? > before)
+            // On a machine that is slow enough it has no time to answer meanwhile.
+            Ok(self.count_events("reloaded").is_ok_and(|n| n > before))
         })
         .with_context(|| {
             self.daemon

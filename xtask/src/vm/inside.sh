@@ -18,6 +18,8 @@ first() {
     mount -t proc proc proc
     mount -t sysfs sys sys
     mount -t devtmpfs dev dev
+    # What a daemon of the machine itself may have left is no part of a fresh system.
+    rm -f etc/iproute2/rt_tables.d/uplinkd.conf
     mkdir -p dev/pts dev/shm lib/modules
     mount -t devpts -o ptmxmode=666 pts dev/pts
     mount -t tmpfs -o mode=1777 shm dev/shm

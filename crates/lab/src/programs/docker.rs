@@ -32,8 +32,11 @@ impl Docker {
         for other in ["containerd", "iptables"] {
             find(other)?;
         }
+        // The fresh `/sys` hides where control groups are mounted. It finds those of version 1 in the
+        // list of mounts all the same; of version 2 it looks at the usual place.
         let script = format!(
-            "mkdir -p /run/lab/root /run/lab/exec\n\
+            "grep -q ' - cgroup ' /proc/self/mountinfo || mount -t cgroup2 lab /sys/fs/cgroup\n\
+             mkdir -p /run/lab/root /run/lab/exec\n\
              {} --data-root /run/lab/root --exec-root /run/lab/exec --pidfile /run/lab/pid \
              --host unix:///run/lab/socket --storage-driver vfs --ip6tables=false",
             program.display()

@@ -183,7 +183,7 @@ impl Flow {
 
     /// Waits until a question that was asked at or after an instant is answered.
     pub fn wait_for_answer(&self, from: Instant, limit: Duration) -> Option<Instant> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + stretched(limit);
         loop {
             let found = {
                 let record = self.shared.record();

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use uplinkd_lab::{
     LabSpec, Netns,
     programs::{NetworkManager, Networkd, ip},
+    stretched,
 };
 use uplinkd_netns_tests::{EVENTUALLY, Rig, config, within};
 
@@ -68,7 +69,7 @@ pub(crate) fn networkd_purges_rules_and_ours_come_back() -> Result<()> {
     let begun = Instant::now();
     for number in 2..=6 {
         plug_in(router, number)?;
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(stretched(Duration::from_millis(300)));
     }
     within("our rules are back in the end", EVENTUALLY, || {
         Ok(our_rules(router)? == wanted)
@@ -94,7 +95,7 @@ pub(crate) fn networkd_that_is_told_to_leave_others_alone() -> Result<()> {
     within("networkd configures it", EVENTUALLY, || {
         Ok(networkd.log().contains("late1: Configuring with"))
     })?;
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(stretched(Duration::from_millis(500)));
     rig.wait_settled()?;
     // Before version 256 there is no way to keep it from groups of nexthops, which come back.
     let events = rig.events()?.events;

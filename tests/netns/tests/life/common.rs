@@ -13,6 +13,7 @@ use uplinkd_kernel::{Kernel, Look};
 use uplinkd_lab::{
     Isp,
     process::Output,
+    stretched,
     traffic::{Attempts, Flow, FlowSpec, Load, Running, Transport},
 };
 use uplinkd_model::{Nexthop, NexthopId, Observed, Reserve, Route, Rule, TableId};
@@ -204,7 +205,7 @@ pub(crate) fn steady_load(rig: &Rig) -> Result<Running> {
     let mut load = Load::new(
         Transport::Udp,
         200,
-        Duration::from_secs(60),
+        stretched(Duration::from_secs(60)),
         servers(rig.lab()),
     );
     load.patience = Duration::from_secs(3);
@@ -213,7 +214,7 @@ pub(crate) fn steady_load(rig: &Rig) -> Result<Running> {
 
 /// Lets a load run on for a moment, ends it, and makes sure that it lost nothing.
 pub(crate) fn ensure_flowed(load: Running) -> Result<()> {
-    thread::sleep(Duration::from_millis(200));
+    thread::sleep(stretched(Duration::from_millis(200)));
     ensure_none_lost(&load.stop()?)
 }
 

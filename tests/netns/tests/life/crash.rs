@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use uplinkd_lab::{Fault, LabSpec, traffic::Flow};
+use uplinkd_lab::{Fault, LabSpec, stretched, traffic::Flow};
 use uplinkd_netns_tests::{EVENTUALLY, Rig, config, find_uplink, isp};
 
 use crate::{
@@ -22,7 +22,7 @@ const START: Duration = Duration::from_millis(60);
 
 /// Moments from zero to [`START`].
 fn moments(count: u32) -> impl Iterator<Item = Duration> {
-    (0..count).map(move |n| START * n / count)
+    (0..count).map(move |n| stretched(START) * n / count)
 }
 
 fn ensure_undisturbed(flows: [Vec<Flow>; 2]) -> Result<()> {
@@ -78,7 +78,7 @@ pub(crate) fn killed_again_and_again_while_traffic_flows() -> Result<()> {
         thread::sleep(moment);
     }
     rig.wait_settled()?;
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(stretched(Duration::from_millis(300)));
     let attempts = load.stop()?;
     ensure_none_lost(&attempts)?;
     ensure_undisturbed(flows)?;
@@ -139,7 +139,7 @@ pub(crate) fn killed_during_failover() -> Result<()> {
         found.ensure_is(wanted).with_context(what)?;
         ensure_nothing_but_a_release(&rig).with_context(what)?;
         let settled = Instant::now();
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(stretched(Duration::from_millis(200)));
         let attempts = load.stop()?;
         ensure_none_lost(&attempts.since(settled)).with_context(what)?;
         // The kernel itself takes new connections off a line without a carrier, daemon or not. What
@@ -166,13 +166,13 @@ pub(crate) fn killed_while_it_notices_a_silent_line() -> Result<()> {
     for wait in [280, 320, 360, 400] {
         let what = || format!("killed {wait} ms after the line fell silent");
         let fault = Fault::Silent.apply(&lab, isp(1))?;
-        thread::sleep(Duration::from_millis(wait));
+        thread::sleep(stretched(Duration::from_millis(wait)));
         rig.kill_daemon()?;
         rig.start_daemon()?;
         rig.wait_out(isp(1)).with_context(what)?;
         ensure_nothing_but_a_release(&rig).with_context(what)?;
         let load = steady_load(&rig)?;
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(stretched(Duration::from_millis(300)));
         ensure_none_lost(&load.stop()?).with_context(what)?;
         fault.heal()?;
         rig.wait_settled().with_context(what)?;
@@ -186,12 +186,12 @@ pub(crate) fn a_clean_stop_leaves_routing_in_place_and_a_restart_changes_nothing
     let running = Machine::read(&rig)?;
     let (load, flows) = (steady_load(&rig)?, flows_on_both(&rig)?);
     rig.stop_daemon()?;
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(stretched(Duration::from_millis(500)));
     Machine::read(&rig)?.ensure_is(&running)?;
     ensure_nothing_to_do(&rig)?;
     rig.start_daemon()?;
     rig.wait_settled()?;
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(stretched(Duration::from_millis(300)));
     Machine::read(&rig)?.ensure_is(&running)?;
     let events = rig.events()?.events;
     ensure!(

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use uplinkd_lab::{
-    LabSpec,
+    LabSpec, stretched,
     traffic::{Transport, shares},
 };
 use uplinkd_netns_tests::{EVENTUALLY, Rig, config, isp, servers, within};
@@ -70,7 +70,7 @@ pub(crate) fn a_valid_change_is_applied() -> Result<()> {
     let machine = Machine::read(&rig)?;
     let applied = rig.count_events("applied")?;
     rig.reload(&config(&[1, 9]))?;
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(stretched(Duration::from_millis(300)));
     ensure!(
         rig.count_events("applied")? == applied,
         "work for an unchanged file"

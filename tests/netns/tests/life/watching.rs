@@ -14,6 +14,7 @@ use uplinkd_api::{Status, TargetState};
 use uplinkd_lab::{
     Fault, Isp,
     plumbing::Plumber,
+    stretched,
     traffic::{Transport, shares},
 };
 use uplinkd_model::{Family, Health};
@@ -297,7 +298,7 @@ pub(crate) fn a_silent_gateway_does_not_condemn_a_line_that_works() -> Result<()
             .find(|t| t.target == "gateway");
         gateway.is_some_and(|t| t.state == TargetState::Fail)
     })?;
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(stretched(Duration::from_millis(500)));
     let uplink = rig.uplink(isp(1))?;
     ensure!(
         uplink.health == Health::Up && uplink.in_service,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use uplinkd_lab::traffic::{Attempt, Load, Packet, Transport};
+use uplinkd_lab::{
+    stretched,
+    traffic::{Attempt, Load, Packet, Transport},
+};
 use uplinkd_model::{
     Family,
     policy::{address_number, number_address},
@@ -80,7 +83,7 @@ pub(crate) fn no_packet_is_lost_while_policies_change() -> Result<()> {
     for sender in [Client, Router] {
         for family in FAMILIES {
             let to = vec![stage.server(family, 6), stage.server(family, 7)];
-            let mut load = Load::new(Transport::Udp, 150, Duration::from_secs(60), to);
+            let mut load = Load::new(Transport::Udp, 150, stretched(Duration::from_secs(60)), to);
             load.patience = Duration::from_secs(3);
             load.port = 5400;
             loads.push(load.start(stage.place(sender)?)?);
@@ -117,17 +120,18 @@ pub(crate) fn no_connection_slips_past_a_new_outlet() -> Result<()> {
         for sender in [Client, Router] {
             for family in FAMILIES {
                 let to = vec![stage.server(family, 6), stage.server(family, 7)];
-                let mut load = Load::new(Transport::Udp, 250, Duration::from_secs(30), to);
+                let mut load =
+                    Load::new(Transport::Udp, 250, stretched(Duration::from_secs(30)), to);
                 load.patience = Duration::from_millis(400);
                 load.port = PORT;
                 loads.push((sender, family, load.start(stage.place(sender)?)?));
             }
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(stretched(Duration::from_millis(200)));
         let (conditions, leads) = (format!("dport = {PORT}"), format!("use = \"{target}\""));
         let list = policies([(&*conditions, &*leads)]);
         stage.reload(&format!("{ISP1_BY_DEFAULT}{list}"))?;
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(stretched(Duration::from_millis(200)));
         let mut by_default = 0;
         for (sender, family, load) in loads {
             let attempts = load.stop()?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use uplinkd_lab::{
     Fault,
     programs::ip,
+    stretched,
     traffic::{Attempts, Fate, Flow, FlowSpec, Load, Packet, PacketKind, Transport, send_all},
 };
 use uplinkd_model::Family;
@@ -147,7 +148,8 @@ pub(crate) fn a_strict_policy_never_leaks() -> Result<()> {
                     };
                     flows.push(Flow::start(stage.place(sender)?, spec)?);
                     let to = vec![stage.server(family, 10), stage.server(family, 11)];
-                    let mut load = Load::new(transport, 100, Duration::from_secs(30), to);
+                    let mut load =
+                        Load::new(transport, 100, stretched(Duration::from_secs(30)), to);
                     load.port = PORT;
                     load.patience = Duration::from_millis(200);
                     loads.push(load.start(stage.place(sender)?)?);
@@ -161,7 +163,7 @@ pub(crate) fn a_strict_policy_never_leaks() -> Result<()> {
         }
         let broken = fault.apply(lab, isp(2))?;
         stage.rig.wait_out(isp(2))?;
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(stretched(Duration::from_millis(300)));
         let healed = broken.heal()?;
         stage.rig.wait_settled()?;
         for flow in &flows {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::libc;
 use uplinkd_api::TargetState;
 use uplinkd_lab::{
-    Fault, Isp,
+    Fault, Isp, stretched,
     traffic::{Attempts, Ending, Flow, FlowRecord, Load, TcpEvent, Transport, shares},
 };
 use uplinkd_model::{Family, Reserve, Slot};
@@ -69,7 +69,7 @@ fn failover(fault: Fault) -> Result<()> {
         ports.push(known_port(&rig, lab.client(), transport, dying, first)?);
     }
     let load = |transport| {
-        let mut load = Load::new(transport, 200, ALL_THE_TIME, servers(lab));
+        let mut load = Load::new(transport, 200, stretched(ALL_THE_TIME), servers(lab));
         // Less than a handshake takes to repeat itself: what was lost stays lost.
         load.patience = Duration::from_millis(700);
         load
@@ -79,7 +79,7 @@ fn failover(fault: Fault) -> Result<()> {
     let mut on_healthy = load(Transport::Udp);
     on_healthy.sources = vec![healthy.router(Family::V4).addr()];
     let healthy_load = on_healthy.start(lab.router())?;
-    std::thread::sleep(RUN_IN);
+    std::thread::sleep(stretched(RUN_IN));
 
     let begun = Instant::now();
     let _broken = fault.apply(lab, dying)?;
@@ -106,7 +106,7 @@ fn failover(fault: Fault) -> Result<()> {
             "a reused port: {ask:?} {answer:?}"
         );
     }
-    std::thread::sleep(RUN_IN);
+    std::thread::sleep(stretched(RUN_IN));
 
     for (attempts, what) in [(udp_load.stop()?, "UDP"), (tcp_load.stop()?, "TCP")] {
         judge_new(&attempts, &switch, what)?;
