@@ -364,6 +364,7 @@ impl Controller {
             return;
         };
         if !was_usable {
+            line.traffic.start_anew();
             // What comes in from now on is answered, even where the release is still owed.
             line.flush = line.flush.map(|_| mark_out);
         }

@@ -78,20 +78,9 @@ impl Traffic {
         };
         // Counters of an interface that was replaced begin again.
         let Some(grown) = counters.since(before) else {
-            *self = Self {
-                last: self.last,
-                usual: self.usual,
-                highest: self.highest,
-                run: Run {
-                    since: now,
-                    ..Run::default()
-                },
-                lull: Run {
-                    since: now,
-                    ..Run::default()
-                },
-                ..Self::default()
-            };
+            self.start_anew();
+            self.last = Some((now, counters));
+            (self.run.since, self.lull.since) = (now, now);
             return false;
         };
         let slice = Slice {
@@ -109,6 +98,13 @@ impl Traffic {
         }
         self.measure_rate(now.since(then));
         self.judge_run(slice, now)
+    }
+
+    /// The next reading is the first one of another interface.
+    pub(crate) fn start_anew(&mut self) {
+        (self.last, self.alarm) = (None, None);
+        self.slices.clear();
+        (self.lull, self.run) = (Run::default(), Run::default());
     }
 
     fn judge_run(&mut self, slice: Slice, now: Time) -> bool {
@@ -337,6 +333,22 @@ mod tests {
         assert!(!line.traffic.is_full(Rates::default(), false));
         line.run(20, 5, 50, 1000);
         assert!(!line.traffic.is_full(Rates::default(), true));
+    }
+
+    #[test]
+    fn another_interface_is_not_measured_against_the_one_before() {
+        let mut line = Line::new();
+        line.run(20, 10, 10, 1000);
+        let before = line.traffic.highest;
+        line.traffic.start_anew();
+        line.counters = Counters {
+            rx_packets: 1 << 40,
+            tx_packets: 1 << 40,
+            rx_bytes: 1 << 50,
+            tx_bytes: 1 << 50,
+        };
+        assert_eq!(line.run(20, 10, 10, 1000), None);
+        assert!(line.traffic.highest.0 <= before.0 * 1.01);
     }
 
     #[test]
