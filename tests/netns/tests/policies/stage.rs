@@ -204,10 +204,25 @@ impl<'a> Arrivals<'a> {
 
     fn at(place: &'a Netns, hook: &str, rules: impl IntoIterator<Item = String>) -> Result<Self> {
         let rules = rules.into_iter();
-        let rules = rules.map(|r| format!("meta l4proto {{ tcp, udp }} {r} counter name found; "));
+        let rules = rules.map(|r| {
+            let r = format!("meta l4proto {{ tcp, udp }} {r}");
+            let who = ["ip", "ip6"].map(|ip| {
+                format!(
+                    "{r} add @who_{ip} {{ {ip} saddr . meta l4proto . th sport . meta length }}; "
+                )
+            });
+            format!("{}{r} counter name found; ", who.concat())
+        });
         let rules: String = rules.collect();
+        let sets = ["ip", "ip6"].map(|ip| {
+            format!(
+                "set who_{ip} {{ typeof {ip} saddr . meta l4proto . th sport . meta length; \
+                 flags dynamic; size 64; }}; "
+            )
+        });
+        let sets = sets.concat();
         place.nft(&format!(
-            "table inet arrivals {{ counter found {{ }}; \
+            "table inet arrivals {{ counter found {{ }}; {sets}\
              chain look {{ type filter hook {hook}; {rules}}}; }}\n"
         ))?;
         Ok(Self(place))
@@ -224,6 +239,13 @@ impl<'a> Arrivals<'a> {
             .iter()
             .filter_map(|e| e["counter"]["packets"].as_u64());
         counts.next().context("no counter")
+    }
+
+    /// The first of them: source, protocol, port and length, for a message.
+    pub(crate) fn who(&self) -> Result<String> {
+        let mut command = Command::new("nft");
+        command.args(["list", "sets", "table", "inet", "arrivals"]);
+        Ok(self.0.output(command, "", Duration::from_secs(5))?.stdout)
     }
 
     /// Begins at zero again.

@@ -188,7 +188,11 @@ pub(crate) fn a_strict_policy_never_leaks() -> Result<()> {
             );
         }
         let found = leaks.found()?;
-        ensure!(found == 0, "{fault}: {found} packets leaked to isp1");
+        ensure!(
+            found == 0,
+            "{fault}: {found} packets leaked to isp1: {}",
+            leaks.who()?
+        );
     }
     Ok(())
 }
