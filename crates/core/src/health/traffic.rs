@@ -21,6 +21,8 @@ const PACKETS: f64 = 8.0;
 const NONE: f64 = 0.1;
 /// What part of the usual packets is as usual.
 const USUAL: f64 = 0.4;
+/// What part of the usual packets proves that a line is not dead, however bad it may be.
+const ALIVE: f64 = 0.2;
 /// What part of the usual packets is too few, once so many should have come in that it is no chance.
 const FEW: f64 = 0.85;
 const PACKETS_FOR_FEW: f64 = 60.0;
@@ -189,7 +191,7 @@ impl Traffic {
         };
         let is_fresh = now.since(newest.to) < ALIVE_OVER && newest.rx_packets > 0.0;
         let due = tx * self.usual.unwrap_or(1.0);
-        is_fresh && rx >= PACKETS && rx >= due * USUAL
+        is_fresh && rx >= PACKETS && rx >= due * ALIVE
     }
 
     /// Whether the line is near its own rate: the one that the file gives, or else the highest that was
@@ -260,6 +262,16 @@ mod tests {
         assert_eq!(line.run(50, 40, 40, 100), None);
         assert!(line.traffic.is_alive(line.now));
         assert_eq!(line.run(5, 40, 0, 100), Some(1));
+        assert!(!line.traffic.is_alive(line.now));
+    }
+
+    #[test]
+    fn a_bad_line_is_alive_and_chatter_is_no_proof() {
+        let mut line = Line::new();
+        line.run(50, 40, 40, 100);
+        line.run(3, 40, 12, 100);
+        assert!(line.traffic.is_alive(line.now));
+        line.run(3, 80, 8, 100);
         assert!(!line.traffic.is_alive(line.now));
     }
 
