@@ -265,7 +265,7 @@ fn probe_spec(luck: &mut fastrand::Rng, family: Family, hosts: u8) -> ProbeSpec 
         targets,
         quorum: 1,
         interval: Duration::from_millis(interval),
-        burst: Duration::from_millis(luck.choice([100, interval]).unwrap_or(interval)),
+        burst: Duration::from_millis(luck.choice([50, 100, interval]).unwrap_or(interval)),
         timeout: Duration::from_millis(interval * luck.u64(5..15) / 10),
         fall: luck.u32(1..=4),
         rise: luck.u32(1..=5),

@@ -62,13 +62,16 @@ impl Controller {
     /// Whether somebody serves a family for want of anything better, or until it is known whether it is
     /// the targets that are at fault: then every answer may change who serves.
     pub(super) fn serves_in_doubt(&self, family: Family) -> bool {
-        let service = self.service.of(family);
-        let mut lines = self.lines.iter().filter(|l| l.family == family);
-        let serves = |line: &LineState| {
-            let name = &self.config.uplinks[line.uplink].name;
-            service.uplinks.contains(name)
-        };
-        service.last_resort || lines.any(|l| !l.is_live() && serves(l))
+        let mut lines = 0..self.lines.len();
+        self.service.of(family).last_resort || lines.any(|n| self.is_in_doubt(n, family))
+    }
+
+    /// Whether a line of this family serves though its health does not let it.
+    pub(super) fn is_in_doubt(&self, index: usize, family: Family) -> bool {
+        let line = &self.lines[index];
+        let name = &self.uplink_of(index).name;
+        let serves = || self.service.of(family).uplinks.contains(name);
+        line.family == family && !line.is_live() && serves()
     }
 
     /// Whether enough deciding targets of a line answered when last asked, or were not asked yet.

@@ -325,6 +325,15 @@ impl Controller {
         let family = self.lines[index].family;
         let new = self.judge_line(index, now);
         if new.is_some() || self.serves_in_doubt(family) {
+            // What is learned of a target here concerns those that are kept in doubt because of it: they
+            // are heard before anybody is taken out.
+            let others =
+                (0..self.lines.len()).filter(|n| *n != index && self.is_in_doubt(*n, family));
+            let mut new = new;
+            for other in others.collect::<Vec<_>>() {
+                let also = self.judge_line(other, now);
+                new = new.or(also);
+            }
             let mut news = News::default();
             *news.of_mut(family) = new;
             self.reselect(news, now);
