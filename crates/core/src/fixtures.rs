@@ -188,6 +188,22 @@ pub(crate) fn machine_with_both_families() -> Observed {
     observed
 }
 
+/// Adds `lan0`, with index 3 and these addresses.
+pub(crate) fn add_lan(observed: &mut Observed, addresses: &[&str]) {
+    let lan = Link {
+        device: Device {
+            index: 3,
+            name: "lan0".into(),
+        },
+        alternative_names: BTreeSet::new(),
+        point_to_point: false,
+        admin_up: true,
+        carrier: true,
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+    };
+    observed.links.insert(3, lan);
+}
+
 /// The prefix that the provider of isp1 delegates in [`delegated_only`].
 pub(crate) const DELEGATED: &str = "2001:db8:100::/56";
 
@@ -197,19 +213,7 @@ pub(crate) fn delegated_only() -> Observed {
     let mut observed = machine_with_both_families();
     let line = observed.links.get_mut(&1).unwrap();
     line.addresses.retain(|a| Family::of_net(*a) == Family::V4);
-    let addresses = ["2001:db8:100:1::1/64", "fd00:0:0:1::1/64"];
-    let lan = Link {
-        alternative_names: BTreeSet::new(),
-        point_to_point: false,
-        device: Device {
-            index: 3,
-            name: "lan0".into(),
-        },
-        admin_up: true,
-        carrier: true,
-        addresses: addresses.map(|a| a.parse().unwrap()).into(),
-    };
-    observed.links.insert(3, lan);
+    add_lan(&mut observed, &["2001:db8:100:1::1/64", "fd00:0:0:1::1/64"]);
     observed.link_local = [1, 2, 3].into();
     observed.prefixes.sourced.push(SourcedDefault {
         metric: 512,

@@ -74,16 +74,16 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Reason) {
         return evidence.judge_quality(&deciding, passing);
     }
     let is_lasting = |t: &&&TargetState| t.silent_for(evidence.now) >= evidence.silence(t);
-    let failing = of(TargetVerdict::Fail).filter(is_lasting).count();
-    if total - failing >= quorum && before != Health::Down {
-        let is_kept = evidence.is_alive && total - of(TargetVerdict::Fail).count() < quorum;
-        return match is_kept {
+    let failing = of(TargetVerdict::Fail).count();
+    let lasting = of(TargetVerdict::Fail).filter(is_lasting).count();
+    if total - failing >= quorum {
+        return (before, Reason::Probing { passing, quorum });
+    }
+    if total - lasting >= quorum && before != Health::Down {
+        return match evidence.is_alive {
             true => (before, Reason::TrafficFlows { passing, total }),
             false => (before, Reason::Probing { passing, quorum }),
         };
-    }
-    if total - of(TargetVerdict::Fail).count() >= quorum {
-        return (before, Reason::Probing { passing, quorum });
     }
     let silent = Reason::TargetsSilent {
         passing,
@@ -99,20 +99,14 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Reason) {
 /// together, since a line dies for all of them at once.
 pub(crate) fn misses_needed(spec: &ProbeSpec, targets: &[(Target, &TargetState)]) -> u32 {
     let deciding = targets.iter().filter(|(t, _)| spec.decides(*t));
-    let (mut asked, mut lost, mut count) = (0, 0, 0);
-    for (_, state) in deciding {
-        let (all, missed) = state.window.judged();
-        let streak = state.window.lost_last();
-        asked += all.saturating_sub(streak);
-        lost += missed.saturating_sub(streak);
-        count += 1;
-    }
-    if asked < RESULTS_LEAST || lost < LOSSES_LEAST || count == 0 {
+    let deciding: Vec<_> = deciding.map(|(_, state)| *state).collect();
+    let (asked, lost) = results(&deciding, 1);
+    if asked < RESULTS_LEAST || lost < LOSSES_LEAST {
         return spec.fall;
     }
     let loss = (lost as f64 / asked as f64).min(0.99);
     let together = MISTAKES.ln() / loss.ln();
-    let each = (together / f64::from(count)).ceil();
+    let each = (together / deciding.len() as f64).ceil();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -120,6 +114,20 @@ pub(crate) fn misses_needed(spec: &ProbeSpec, targets: &[(Target, &TargetState)]
     )]
     let each = each.clamp(0.0, f64::from(MISSES_MAX)) as u32;
     each.max(spec.fall)
+}
+
+/// Questions with a result, and how many of them were lost; without the losses in a row at the end where
+/// there are at least `streak`: those are silence, and judged as such.
+fn results(targets: &[&TargetState], streak: usize) -> (usize, usize) {
+    targets.iter().fold((0, 0), |(asked, lost), target| {
+        let (all, missed) = target.window.judged();
+        let last = Some(target.window.lost_last());
+        let last = last.filter(|last| *last >= streak).unwrap_or(0);
+        (
+            asked + all.saturating_sub(last),
+            lost + missed.saturating_sub(last),
+        )
+    })
 }
 
 impl<'a> Evidence<'a> {
@@ -161,19 +169,15 @@ impl<'a> Evidence<'a> {
         if self.was_silent {
             return good;
         }
-        let counting: Vec<_> = deciding
-            .iter()
+        let counting = deciding.iter().copied();
+        let counting: Vec<_> = counting
             .filter(|t| t.verdict() == TargetVerdict::Pass)
             .collect();
-        let quality = Quality::of(&counting, spec.fall);
-        let (verdict, reason) = match quality.worse_than(&spec.loss, &spec.rtt, self.before) {
+        match Quality::of(&counting, spec).worse_than(spec, self.before) {
+            None => good,
+            Some(_) if self.is_full => (Health::Up, Reason::Full),
             Some(found) => found,
-            None => return good,
-        };
-        if self.is_full {
-            return (Health::Up, Reason::Full);
         }
-        (verdict, reason.over(spec.window))
     }
 }
 
@@ -182,65 +186,50 @@ impl<'a> Evidence<'a> {
 pub(crate) struct Quality {
     /// Lost answers, where there are enough results to say.
     pub(crate) loss: Option<Permille>,
-    /// The median round-trip time of the nearest target.
+    /// The median round-trip time of the nearest target, where it matters.
     pub(crate) rtt: Option<Duration>,
 }
 
 impl Quality {
     /// Of the targets of a line that pass.
-    fn of(targets: &[&&TargetState], fall: u32) -> Self {
-        let (mut asked, mut lost) = (0, 0);
-        for target in targets {
-            let (all, missed) = target.window.judged();
-            // A target that has just fallen silent is no loss of the line.
-            let streak = match target.window.lost_last() {
-                lost if lost >= fall as usize => lost,
-                _ => 0,
-            };
-            asked += all.saturating_sub(streak);
-            lost += missed.saturating_sub(streak);
-        }
-        let medians = targets.iter().filter_map(|t| {
+    fn of(targets: &[&TargetState], spec: &ProbeSpec) -> Self {
+        let (asked, lost) = results(targets, spec.fall as usize);
+        let is_enough = asked >= RESULTS_LEAST;
+        // Sorting them for each answer is not worth it where nobody asks.
+        let has_limit = spec.rtt != Limits::default();
+        let counting = targets.iter().filter(|_| is_enough && has_limit);
+        let medians = counting.filter_map(|t| {
             let rtts: Vec<_> = t.window.judged_rtts().collect();
             quantile(rtts, 50)
         });
-        let is_enough = asked >= RESULTS_LEAST;
         let permille = match lost {
             lost if lost < LOSSES_LEAST => 0,
             lost => lost * 1000 / asked.max(1),
         };
         Self {
             loss: is_enough.then(|| Permille(u16::try_from(permille).unwrap_or(1000))),
-            rtt: medians.min().filter(|_| is_enough),
+            rtt: medians.min(),
         }
     }
 
     /// The worst limit that is exceeded, and by what. A line that is as bad already has to be twice as
     /// good before it is better.
-    fn worse_than(
-        &self,
-        loss: &Limits<Permille>,
-        rtt: &Limits<Duration>,
-        before: Health,
-    ) -> Option<(Health, Reason)> {
-        let limits = |health| match health {
-            Health::Down => (loss.fail, rtt.fail),
-            Health::Degraded | Health::Up | Health::Unknown => (loss.degraded, rtt.degraded),
-        };
-        for health in [Health::Down, Health::Degraded] {
-            let (loss_limit, rtt_limit) = limits(health);
+    fn worse_than(&self, spec: &ProbeSpec, before: Health) -> Option<(Health, Reason)> {
+        let over = spec.window;
+        for (health, loss_limit, rtt_limit) in [
+            (Health::Down, spec.loss.fail, spec.rtt.fail),
+            (Health::Degraded, spec.loss.degraded, spec.rtt.degraded),
+        ] {
             let is_so_already = before == health;
             if let Some((loss, limit)) = self.loss.zip(loss_limit)
                 && (loss >= limit || is_so_already && loss.0 * 2 >= limit.0)
                 && loss.0 > 0
             {
-                let over = Duration::ZERO;
                 return Some((health, Reason::Lossy { loss, limit, over }));
             }
             if let Some((rtt, limit)) = self.rtt.zip(rtt_limit)
                 && (rtt >= limit || is_so_already && rtt * 5 >= limit * 4)
             {
-                let over = Duration::ZERO;
                 return Some((health, Reason::Slow { rtt, limit, over }));
             }
         }

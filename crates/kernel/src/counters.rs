@@ -1,5 +1,7 @@
 //! What interfaces have counted, one small message for each.
 
+use std::collections::BTreeMap;
+
 use uplinkd_model::Counters;
 
 use crate::{
@@ -18,7 +20,7 @@ const FIXED: usize = 12;
 impl Kernel {
     /// What these interfaces have counted, by index. Those that are gone, or that the kernel does not
     /// tell of, are left out.
-    pub fn counters(&mut self, indexes: &[u32]) -> std::collections::BTreeMap<u32, Counters> {
+    pub fn counters(&mut self, indexes: &[u32]) -> BTreeMap<u32, Counters> {
         let one = |index: u32| {
             let mut fixed = [0; FIXED];
             fixed[4..8].copy_from_slice(&index.to_ne_bytes());

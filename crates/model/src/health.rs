@@ -127,16 +127,6 @@ pub enum Reason {
     },
 }
 
-impl Reason {
-    /// The same, with the time over which it was judged.
-    pub fn over(mut self, window: Duration) -> Self {
-        if let Self::Lossy { over, .. } | Self::Slow { over, .. } = &mut self {
-            *over = window;
-        }
-        self
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

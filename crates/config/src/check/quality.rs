@@ -30,18 +30,7 @@ pub(super) fn loss(
     whose: &str,
     found: &mut Found,
 ) -> Option<Limits<Permille>> {
-    let mut limit = |raw: &Option<Spanned<String>>, what: &str, otherwise| match raw {
-        None => Some(otherwise),
-        Some(raw) if raw.get_ref() == OFF => Some(None),
-        Some(raw) => percent(raw, &format!("{what} of {whose}"), found).map(Some),
-    };
-    let degraded = limit(&raw.degraded, "the loss that degrades", otherwise.degraded);
-    let fail = limit(&raw.fail, "the loss that fails", otherwise.fail);
-    let limits = Limits {
-        degraded: degraded?,
-        fail: fail?,
-    };
-    in_order(raw, limits, "loss", whose, found)
+    limits(raw, otherwise, "loss", whose, found, percent)
 }
 
 /// The same of round-trip times.
@@ -52,34 +41,41 @@ pub(super) fn rtt(
     whose: &str,
     found: &mut Found,
 ) -> Option<Limits<Duration>> {
-    let mut limit = |raw: &Option<Spanned<String>>, what: &str, otherwise| match raw {
+    let read = |raw: &Spanned<String>, what: &str, found: &mut Found| {
+        let limit = duration::check(raw, &RTT, what, found)?;
+        if limit >= timeout {
+            found.push(
+                Diagnostic::error(raw.span(), format!("{what} can never be seen"))
+                    .label("as long as an answer may take, or longer")
+                    .hint("choose a shorter time, or a longer `timeout`"),
+            );
+            return None;
+        }
+        Some(limit)
+    };
+    limits(raw, otherwise, "round-trip time", whose, found, read)
+}
+
+fn limits<T: Copy + PartialOrd>(
+    raw: &RawLimits,
+    otherwise: Limits<T>,
+    what: &str,
+    whose: &str,
+    found: &mut Found,
+    read: impl Fn(&Spanned<String>, &str, &mut Found) -> Option<T>,
+) -> Option<Limits<T>> {
+    let mut limit = |raw: &Option<Spanned<String>>, verb: &str, otherwise| match raw {
         None => Some(otherwise),
         Some(raw) if raw.get_ref() == OFF => Some(None),
-        Some(raw) => {
-            let what = format!("{what} of {whose}");
-            let limit = duration::check(raw, &RTT, &what, found)?;
-            if limit >= timeout {
-                found.push(
-                    Diagnostic::error(raw.span(), format!("{what} can never be seen"))
-                        .label("as long as an answer may take, or longer")
-                        .hint("choose a shorter time, or a longer `timeout`"),
-                );
-                return None;
-            }
-            Some(Some(limit))
-        }
+        Some(raw) => read(raw, &format!("the {what} that {verb} of {whose}"), found).map(Some),
     };
-    let degraded = limit(
-        &raw.degraded,
-        "the round-trip time that degrades",
-        otherwise.degraded,
-    );
-    let fail = limit(&raw.fail, "the round-trip time that fails", otherwise.fail);
+    let degraded = limit(&raw.degraded, "degrades", otherwise.degraded);
+    let fail = limit(&raw.fail, "fails", otherwise.fail);
     let limits = Limits {
         degraded: degraded?,
         fail: fail?,
     };
-    in_order(raw, limits, "round-trip time", whose, found)
+    in_order(raw, limits, what, whose, found)
 }
 
 /// A limit for failing below the one for being degraded would never let it be degraded.

@@ -351,11 +351,8 @@ impl Controller {
             }
             line.burst.end();
             line.wake_at = None;
-            for target in 0..line.targets.len() {
-                self.schedule.stop(TargetKey {
-                    line: index,
-                    target,
-                });
+            for key in TargetKey::all(index, line.targets.len()) {
+                self.schedule.stop(key);
             }
             if is_missed {
                 self.settle

@@ -83,8 +83,7 @@ impl Controller {
             let at_fault = self.targets_at_fault(self.lines[index].family);
             deciding.retain(|(t, _)| !at_fault.contains(t));
         }
-        let deciding: Vec<_> = deciding.into_iter().map(|(_, t)| t).collect();
-        let answering = deciding.iter().filter(|t| !t.missed_last()).count();
+        let answering = deciding.iter().filter(|(_, t)| !t.missed_last()).count();
         answering >= spec.quorum.min(deciding.len())
     }
 

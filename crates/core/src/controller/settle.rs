@@ -231,14 +231,10 @@ impl Controller {
             }
             let (interval, targets) = (self.access_of(index).probe.interval, line.targets.len());
             let interval = interval.min(FIRST_ROUND);
-            let count = u32::try_from(targets).unwrap_or(1).max(1);
-            for (target, offset) in (0..targets).zip(0_u32..) {
-                let key = TargetKey {
-                    line: index,
-                    target,
-                };
+            for key in TargetKey::all(index, targets) {
                 if !self.schedule.is_running(key) && self.address_of(key).is_some() {
-                    self.schedule.start(key, now + interval * offset / count);
+                    let first = key.turn(now, interval, targets);
+                    self.schedule.start(key, first);
                 }
             }
         }

@@ -69,10 +69,7 @@ impl Controller {
             .as_ref()
             .and_then(|o| o.link(&uplink.interface));
         let known_gateway = state.link.usable().and_then(|u| u.gateway);
-        let keys = (0..state.targets.len()).map(|target| TargetKey {
-            line: index,
-            target,
-        });
+        let keys = TargetKey::all(index, state.targets.len());
         LineSnapshot {
             name: uplink.name.clone(),
             interface: uplink.interface.clone(),

@@ -28,13 +28,12 @@ impl Controller {
         while let Some(due) = self.schedule.next_due(now, |key| {
             let line = &self.lines[key.line];
             let spec = &access(&self.config, line).probe;
-            let burst = spec.burst.min(spec.interval);
+            let interval = match line.burst.is_on() {
+                true => spec.burst.min(spec.interval),
+                false => spec.interval,
+            };
             Timing {
-                interval: if line.burst.is_on() {
-                    burst
-                } else {
-                    spec.interval
-                },
+                interval,
                 patience: line.targets[key.target].patience.limit(spec.timeout),
                 timeout: spec.timeout,
             }
@@ -141,9 +140,9 @@ impl Controller {
     /// Asks all targets of a line now, and often from now on.
     fn begin_burst(&mut self, line: usize, now: Time) {
         if self.lines[line].burst.begin(now) {
-            for target in 0..self.lines[line].targets.len() {
-                self.lines[line].targets[target].begin_burst();
-                self.schedule.hasten(TargetKey { line, target }, now);
+            for key in TargetKey::all(line, self.lines[line].targets.len()) {
+                self.lines[line].targets[key.target].begin_burst();
+                self.schedule.hasten(key, now);
             }
         }
     }
@@ -161,11 +160,7 @@ impl Controller {
             if line == key.line || self.lines[line].family != family {
                 continue;
             }
-            for other in 0..self.lines[line].targets.len() {
-                let other = TargetKey {
-                    line,
-                    target: other,
-                };
+            for other in TargetKey::all(line, self.lines[line].targets.len()) {
                 if asked(self, other) == target {
                     self.schedule.hasten(other, now);
                 }
@@ -178,56 +173,33 @@ impl Controller {
         if !self.lines[index].burst.is_on() {
             return;
         }
-        let needed = self.misses_needed(index);
+        let silent = self.misses_needed(index).saturating_mul(2);
         let line = &mut self.lines[index];
-        let clear = access(&self.config, line).probe.rise.max(CLEAR);
-        let mut asked = (0..line.targets.len())
-            .filter(|target| {
-                let target = *target;
-                self.schedule.is_running(TargetKey {
-                    line: index,
-                    target,
-                })
-            })
-            .map(|n| &line.targets[n]);
-        if asked.all(|t| t.answers_in_burst() >= clear || t.misses() >= needed.saturating_mul(2)) {
-            line.burst.end();
-            let (count, interval) = (
-                line.targets.len(),
-                access(&self.config, line).probe.interval,
-            );
-            for target in 0..count {
-                let key = TargetKey {
-                    line: index,
-                    target,
-                };
-                if self.schedule.is_running(key) {
-                    self.schedule
-                        .start(key, spread(now, interval, target, count));
-                }
-            }
-            let line = &mut self.lines[index];
-            if line.judged == Health::Up {
-                line.traffic.was_false_alarm();
-            }
+        let spec = &access(&self.config, line).probe;
+        let (clear, count) = (spec.rise.max(CLEAR), line.targets.len());
+        let mut asked: Vec<_> = TargetKey::all(index, count).collect();
+        asked.retain(|key| self.schedule.is_running(*key));
+        let is_clear = |t: &TargetState| t.answers_in_burst() >= clear || t.misses() >= silent;
+        if !asked.iter().all(|key| is_clear(&line.targets[key.target])) {
+            return;
+        }
+        line.burst.end();
+        if line.judged == Health::Up {
+            line.traffic.was_false_alarm();
+        }
+        let first = now + spec.interval / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        for key in asked {
+            let next = key.turn(first, spec.interval, count);
+            self.schedule.start(key, next);
         }
     }
 
     /// The targets of a line that have an address at the moment, with what is known of them.
     pub(super) fn asked_targets(&self, index: usize) -> Vec<(Target, &TargetState)> {
-        let spec = &self.access_of(index).probe;
-        let targets = (0..spec.targets.len()).map(|target| TargetKey {
-            line: index,
-            target,
-        });
-        targets
-            .filter(|key| self.address_of(*key).is_some())
-            .map(|key| {
-                (
-                    spec.targets[key.target],
-                    &self.lines[index].targets[key.target],
-                )
-            })
+        let (spec, state) = (&self.access_of(index).probe, &self.lines[index]);
+        let keys = TargetKey::all(index, spec.targets.len());
+        let keys = keys.filter(|key| self.address_of(*key).is_some());
+        keys.map(|key| (spec.targets[key.target], &state.targets[key.target]))
             .collect()
     }
 
@@ -325,17 +297,17 @@ impl Controller {
         let family = self.lines[index].family;
         let new = self.judge_line(index, now);
         if new.is_some() || self.serves_in_doubt(family) {
-            // What is learned of a target here concerns those that are kept in doubt because of it: they
-            // are heard before anybody is taken out.
-            let others =
-                (0..self.lines.len()).filter(|n| *n != index && self.is_in_doubt(*n, family));
-            let mut new = new;
-            for other in others.collect::<Vec<_>>() {
-                let also = self.judge_line(other, now);
-                new = new.or(also);
-            }
             let mut news = News::default();
             *news.of_mut(family) = new;
+            // What is learned of a target here concerns those that are kept in doubt because of it: they
+            // are heard before anybody is taken out.
+            for other in 0..self.lines.len() {
+                if other != index && self.is_in_doubt(other, family) {
+                    let also = self.judge_line(other, now);
+                    let news = news.of_mut(family);
+                    *news = news.take().or(also);
+                }
+            }
             self.reselect(news, now);
         }
     }
@@ -346,51 +318,55 @@ impl Controller {
         match &state.link {
             LinkState::Absent | LinkState::Unusable(Reason::JustStarted) => None,
             LinkState::Unusable(reason) => Some((Health::Down, reason.clone())),
-            LinkState::Usable(_) => {
-                let spec = &self.access_of(index).probe;
-                let mut targets = self.asked_targets(index);
-                // Looked for only where it could make a difference.
-                if targets.iter().any(|(_, t)| t.misses() >= spec.fall) {
-                    let at_fault = self.targets_at_fault(state.family);
-                    targets.retain(|(t, _)| !at_fault.contains(t));
-                }
-                let is_queueing = targets.iter().any(|(_, t)| t.patience.is_queueing());
-                let is_full = state
-                    .traffic
-                    .is_full(self.uplink_of(index).rates, is_queueing);
-                // What comes in may be of the other family, where that one works.
-                let is_own = is_full || !self.other_family_answers(index);
-                let evidence = Evidence {
-                    spec,
-                    targets: &targets,
-                    before: state.judged,
-                    was_silent: state.was_silent,
-                    is_alive: is_own && state.traffic.is_alive(now),
-                    is_moving: state.traffic.is_moving(),
-                    is_full,
-                    now,
-                };
-                let found = judge(&evidence);
-                if found.0 != Health::Down || state.judged == Health::Down {
-                    return Some(found);
-                }
-                // Before it is taken out on the word of targets that may be at fault themselves, the
-                // other lines have to be heard, which are asked at this moment.
-                let in_doubt = self.targets_in_doubt(state.family);
-                let mut sure = targets.clone();
-                sure.retain(|(t, _)| !in_doubt.contains(t));
-                let otherwise = (sure.len() < targets.len()).then(|| {
-                    judge(&Evidence {
-                        targets: &sure,
-                        ..evidence
-                    })
-                });
-                Some(
-                    otherwise
-                        .filter(|(h, _)| *h != Health::Down)
-                        .map_or(found, |_| (state.judged, Reason::TargetsDown)),
-                )
-            }
+            LinkState::Usable(_) => Some(self.answers_say(index, now)),
+        }
+    }
+
+    /// What the targets of a line with a usable link say.
+    fn answers_say(&self, index: usize, now: Time) -> (Health, Reason) {
+        let state = &self.lines[index];
+        let spec = &self.access_of(index).probe;
+        let mut targets = self.asked_targets(index);
+        // Looked for only where it could make a difference.
+        if targets.iter().any(|(_, t)| t.misses() >= spec.fall) {
+            let at_fault = self.targets_at_fault(state.family);
+            targets.retain(|(t, _)| !at_fault.contains(t));
+        }
+        let is_queueing = targets.iter().any(|(_, t)| t.patience.is_queueing());
+        let is_full = state
+            .traffic
+            .is_full(self.uplink_of(index).rates, is_queueing);
+        // What comes in may be of the other family, where that one works.
+        let is_own = is_full || !self.other_family_answers(index);
+        let evidence = Evidence {
+            spec,
+            targets: &targets,
+            before: state.judged,
+            was_silent: state.was_silent,
+            is_alive: is_own && state.traffic.is_alive(now),
+            is_moving: state.traffic.is_moving(),
+            is_full,
+            now,
+        };
+        let found = judge(&evidence);
+        if found.0 != Health::Down || state.judged == Health::Down {
+            return found;
+        }
+        // Before it is taken out on the word of targets that may be at fault themselves, the
+        // other lines have to be heard, which are asked at this moment.
+        let in_doubt = self.targets_in_doubt(state.family);
+        let mut sure = targets.clone();
+        sure.retain(|(t, _)| !in_doubt.contains(t));
+        if sure.len() == targets.len() {
+            return found;
+        }
+        let without_doubt = judge(&Evidence {
+            targets: &sure,
+            ..evidence
+        });
+        match without_doubt.0 {
+            Health::Down => found,
+            Health::Unknown | Health::Up | Health::Degraded => (state.judged, Reason::TargetsDown),
         }
     }
 
@@ -449,12 +425,6 @@ impl Controller {
         let wakes = self.lines.iter().filter_map(|l| l.wake_at);
         wakes.chain(self.count_at).min()
     }
-}
-
-/// When to ask a target of so many next, so that a line is asked at even distances.
-pub(super) fn spread(now: Time, interval: Duration, target: usize, count: usize) -> Time {
-    let part = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-    now + interval / part(count) * part(target + 1)
 }
 
 /// Whether the counters of a line's interface are of use.

@@ -10,8 +10,8 @@ use super::*;
 use crate::{
     facts::link_state,
     fixtures::{
-        add_outlet, both_families, config, delegated_only, machine, machine_with_both_families,
-        name, with_calls,
+        add_lan, add_outlet, both_families, config, delegated_only, machine,
+        machine_with_both_families, name, with_calls,
     },
 };
 
@@ -381,7 +381,7 @@ fn the_nft_table_speaks_of_both_families_and_of_sticky_outlets() {
 mod prefixes {
     //! What delegated prefixes add: rules by source, and translation.
 
-    use uplinkd_model::{Link, Nat, kernel_state::Device, prefix::SourcedDefault};
+    use uplinkd_model::{Nat, prefix::SourcedDefault};
 
     use super::*;
 
@@ -390,18 +390,7 @@ mod prefixes {
     fn delegated() -> Observed {
         let mut observed = machine_with_both_families();
         let addresses = ["2001:db8:100:1::1/64", "fd00:0:0:1::1/64"];
-        let link = Link {
-            alternative_names: Default::default(),
-            point_to_point: false,
-            device: Device {
-                index: 3,
-                name: "lan0".into(),
-            },
-            admin_up: true,
-            carrier: true,
-            addresses: addresses.map(|a| a.parse().unwrap()).into(),
-        };
-        observed.links.insert(3, link);
+        add_lan(&mut observed, &addresses);
         observed.prefixes.sourced = [(1, "2001:db8:100::/56"), (2, "2001:db8:200::/56")]
             .map(|(ifindex, prefix)| SourcedDefault {
                 metric: 512,

@@ -54,6 +54,15 @@ struct Run {
     tx: f64,
 }
 
+impl Run {
+    fn begun(now: Time) -> Self {
+        Self {
+            since: now,
+            ..Self::default()
+        }
+    }
+}
+
 /// The memory of an interface's counters.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traffic {
@@ -75,15 +84,13 @@ impl Traffic {
     /// Takes a reading. Says whether it is a new sign that the line is dead.
     pub(crate) fn take(&mut self, counters: Counters, now: Time) -> bool {
         let Some((then, before)) = self.last.replace((now, counters)) else {
-            (self.run.since, self.lull.since) = (now, now);
+            (self.run, self.lull) = (Run::begun(now), Run::begun(now));
             return false;
         };
         // Counters of an interface that was replaced begin again.
         let Some(grown) = counters.since(before) else {
             self.start_anew();
-            self.last = Some((now, counters));
-            (self.run.since, self.lull.since) = (now, now);
-            return false;
+            return self.take(counters, now);
         };
         let slice = Slice {
             from: then,
@@ -106,30 +113,26 @@ impl Traffic {
     pub(crate) fn start_anew(&mut self) {
         (self.last, self.alarm) = (None, None);
         self.slices.clear();
-        (self.lull, self.run) = (Run::default(), Run::default());
     }
 
     fn judge_run(&mut self, slice: Slice, now: Time) -> bool {
-        self.run.rx += slice.rx_packets;
-        self.run.tx += slice.tx_packets;
-        self.lull.rx += slice.rx_packets;
-        self.lull.tx += slice.tx_packets;
+        for run in [&mut self.run, &mut self.lull] {
+            run.rx += slice.rx_packets;
+            run.tx += slice.tx_packets;
+        }
         let usual = self.usual.unwrap_or(1.0);
         let due = self.lull.tx * usual;
         let has_none = due >= PACKETS && self.lull.rx <= due * NONE;
         let comes_in =
             slice.rx_packets > 0.0 && slice.rx_packets >= slice.tx_packets * usual * USUAL;
         if has_none || comes_in || now.since(self.lull.since) >= RUN_MAX {
-            self.lull = Run {
-                since: now,
-                ..Run::default()
-            };
+            self.lull = Run::begun(now);
         }
         let due = self.run.tx * usual;
         let has_few = due >= PACKETS_FOR_FEW && self.run.rx <= due * FEW;
         let ratio = (slice.rx_packets / slice.tx_packets.max(1.0)).min(10.0);
         if has_none || has_few {
-            self.start_run(now);
+            self.run = Run::begun(now);
             return self.alarm.replace(ratio).is_none();
         }
         let is_enough = due >= PACKETS_FOR_FEW || now.since(self.run.since) >= RUN_MAX;
@@ -140,16 +143,9 @@ impl Traffic {
                 self.usual = Some(self.usual.map_or(ratio, |u| u + (ratio - u) * weight));
             }
             self.alarm = None;
-            self.start_run(now);
+            self.run = Run::begun(now);
         }
         false
-    }
-
-    fn start_run(&mut self, now: Time) {
-        self.run = Run {
-            since: now,
-            ..Run::default()
-        };
     }
 
     /// The probes say that the line is well: what leaves is not answered, and that is as it should be.

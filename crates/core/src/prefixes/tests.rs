@@ -1,7 +1,7 @@
-use uplinkd_model::{Link, kernel_state::Device, prefix::SourcedDefault};
+use uplinkd_model::prefix::SourcedDefault;
 
 use super::*;
-use crate::fixtures::{both_families, config, machine_with_both_families, name};
+use crate::fixtures::{add_lan, both_families, config, machine_with_both_families, name};
 
 fn net(text: &str) -> Ipv6Net {
     text.parse().unwrap()
@@ -10,18 +10,7 @@ fn net(text: &str) -> Ipv6Net {
 /// Two uplinks with both families, and a LAN with these addresses.
 fn machine(addresses: &[&str]) -> Observed {
     let mut observed = machine_with_both_families();
-    let link = Link {
-        alternative_names: Default::default(),
-        point_to_point: false,
-        device: Device {
-            index: 3,
-            name: "lan0".into(),
-        },
-        admin_up: true,
-        carrier: true,
-        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-    };
-    observed.links.insert(3, link);
+    add_lan(&mut observed, addresses);
     observed
 }
 

@@ -37,12 +37,12 @@ impl Burst {
         self.since.take().is_some()
     }
 
-    /// Whether it is on; `interval` is the slow one.
+    /// Whether it is on.
     pub(crate) fn is_on(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Ends a burst that has lasted long enough.
+    /// Ends a burst that has lasted long enough; `interval` is the slow one.
     pub(crate) fn heed_end(&mut self, interval: Duration, now: Time) {
         if self
             .since

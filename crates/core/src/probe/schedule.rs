@@ -14,6 +14,20 @@ pub(crate) struct TargetKey {
     pub(crate) target: usize,
 }
 
+impl TargetKey {
+    /// So many targets of a line.
+    pub(crate) fn all(line: usize, count: usize) -> impl Iterator<Item = Self> {
+        (0..count).map(move |target| Self { line, target })
+    }
+
+    /// When this one of so many targets is asked, so that a line is asked at even distances; the first
+    /// of them then.
+    pub(crate) fn turn(self, first: Time, interval: Duration, count: usize) -> Time {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        first + interval * number(self.target) / number(count).max(1)
+    }
+}
+
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {

@@ -1,10 +1,10 @@
 //! Which networks hosts are told to avoid, and when.
 
 use ipnet::Ipv6Net;
-use uplinkd_model::{Link, PrefixSource, kernel_state::Device};
+use uplinkd_model::PrefixSource;
 
 use super::{driver::Driver, *};
-use crate::fixtures::{both_families, config, machine_with_both_families};
+use crate::fixtures::{add_lan, both_families, config, machine_with_both_families};
 
 const ISP1: &str = "2001:db8:100::/64";
 const ISP2: &str = "2001:db8:200::/64";
@@ -19,18 +19,7 @@ fn two_prefixes() -> (Config, Observed) {
     }
     let mut machine = machine_with_both_families();
     let addresses = ["2001:db8:100::1/64", "2001:db8:200::1/64", "fd00::1/64"];
-    let link = Link {
-        alternative_names: Default::default(),
-        point_to_point: false,
-        device: Device {
-            index: 3,
-            name: "lan0".into(),
-        },
-        admin_up: true,
-        carrier: true,
-        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-    };
-    machine.links.insert(3, link);
+    add_lan(&mut machine, &addresses);
     (config, machine)
 }
 
