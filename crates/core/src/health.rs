@@ -458,6 +458,19 @@ mod tests {
     }
 
     #[test]
+    fn the_silence_itself_is_no_loss_that_asks_for_more_misses() {
+        let mut state = TargetState::default();
+        answer(&mut state, 20, 1);
+        miss(&mut state, 10);
+        let targets = [(host(1), &state), (host(2), &state)];
+        assert_eq!(misses_needed(&spec(1), &targets), 3);
+        // The near miss: an answer among them, and it is a lossy line.
+        answer(&mut state, 1, 1);
+        let targets = [(host(1), &state), (host(2), &state)];
+        assert!(misses_needed(&spec(1), &targets) > 3);
+    }
+
+    #[test]
     fn silence_while_packets_come_in_has_to_last() {
         let mut state = TargetState::default();
         answer(&mut state, 20, 1);
