@@ -203,26 +203,16 @@ impl<'a> Arrivals<'a> {
     }
 
     fn at(place: &'a Netns, hook: &str, rules: impl IntoIterator<Item = String>) -> Result<Self> {
-        let rules = rules.into_iter();
-        let rules = rules.map(|r| {
+        // Without their addresses: a rule that speaks of one family cannot take note of the other's.
+        let who = "meta nfproto . meta l4proto . th sport . meta length";
+        let rules = rules.into_iter().map(|r| {
             let r = format!("meta l4proto {{ tcp, udp }} {r}");
-            let who = ["ip", "ip6"].map(|ip| {
-                format!(
-                    "{r} add @who_{ip} {{ {ip} saddr . meta l4proto . th sport . meta length }}; "
-                )
-            });
-            format!("{}{r} counter name found; ", who.concat())
+            format!("{r} add @who {{ {who} }}; {r} counter name found; ")
         });
         let rules: String = rules.collect();
-        let sets = ["ip", "ip6"].map(|ip| {
-            format!(
-                "set who_{ip} {{ typeof {ip} saddr . meta l4proto . th sport . meta length; \
-                 flags dynamic; size 64; }}; "
-            )
-        });
-        let sets = sets.concat();
         place.nft(&format!(
-            "table inet arrivals {{ counter found {{ }}; {sets}\
+            "table inet arrivals {{ counter found {{ }}; \
+             set who {{ typeof {who}; flags dynamic; size 64; }}; \
              chain look {{ type filter hook {hook}; {rules}}}; }}\n"
         ))?;
         Ok(Self(place))
@@ -241,7 +231,7 @@ impl<'a> Arrivals<'a> {
         counts.next().context("no counter")
     }
 
-    /// The first of them: source, protocol, port and length, for a message.
+    /// The first of them: family, protocol, source port and length, for a message.
     pub(crate) fn who(&self) -> Result<String> {
         let mut command = Command::new("nft");
         command.args(["list", "sets", "table", "inet", "arrivals"]);
