@@ -33,7 +33,7 @@ const ARROWS: [Arrows; 14] = [
     ("api", Some(&["model"]), &["netlink-sys"]),
     ("kernel", Some(&["model"]), &[]),
     ("probe", Some(&["model"]), &["netlink-sys"]),
-    ("advertise", Some(&[]), &["netlink-sys"]),
+    ("advertise", Some(&["model"]), &["netlink-sys"]),
     ("web", Some(&["api", "model"]), &["netlink-sys"]),
     ("lab", Some(&["model", "kernel"]), &[]),
     ("sim", Some(&["model", "policy", "core"]), &["tokio", "nix"]),

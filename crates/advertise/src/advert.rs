@@ -1,6 +1,6 @@
-//! A router advertisement as bytes: reading it, and saying it once more with other lifetimes.
+//! A router advertisement as bytes: reading it, saying it once more with other lifetimes, making one.
 
-use std::{collections::BTreeSet, net::Ipv6Addr};
+use std::{collections::BTreeSet, net::Ipv6Addr, time::Duration};
 
 use ipnet::Ipv6Net;
 
@@ -27,6 +27,36 @@ const PREFIX_LENGTH: usize = 32;
 const WITH_LIFETIME: [(u8, usize); 3] = [(24, 4), (25, 4), (31, 4)];
 /// A lifetime without end.
 const FOR_EVER: u32 = u32::MAX;
+
+/// How many hops hosts let their packets go, and the flags of a prefix: its addresses are on the link,
+/// and hosts make addresses in it (RFC 4861, 4.2 and 4.6.2).
+const HOPS: u8 = 64;
+const ON_LINK_AND_AUTONOMOUS: u8 = 0xc0;
+
+/// A network and for how long hosts may use addresses in it, and begin something with them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    pub(crate) network: Ipv6Net,
+    pub(crate) valid: Duration,
+    pub(crate) preferred: Duration,
+}
+
+/// A message of our own, its checksum zero: a default router for that long, and these networks.
+pub(crate) fn message(router: Duration, networks: impl Iterator<Item = Lifetimes>) -> Vec<u8> {
+    let seconds = |of: Duration| u32::try_from(of.as_secs()).unwrap_or(FOR_EVER);
+    let router = u16::try_from(router.as_secs()).unwrap_or(u16::MAX);
+    let mut message = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, HOPS, 0];
+    message.extend(router.to_be_bytes());
+    message.resize(FIXED, 0);
+    for of in networks {
+        message.extend([PREFIX, 4, of.network.prefix_len(), ON_LINK_AND_AUTONOMOUS]);
+        message.extend(seconds(of.valid).to_be_bytes());
+        message.extend(seconds(of.preferred).to_be_bytes());
+        message.extend([0; 4]);
+        message.extend(of.network.network().octets());
+    }
+    message
+}
 
 /// An advertisement that somebody sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +98,11 @@ impl Advert {
         &self.message
     }
 
+    /// For how many seconds its sender is a default router.
+    pub(crate) fn router_lifetime(&self) -> u16 {
+        u16::from_be_bytes([self.message[6], self.message[7]])
+    }
+
     /// Whether it says of one of these prefixes that its addresses are to be used.
     pub(crate) fn contradicts(&self, avoided: &BTreeSet<Ipv6Net>) -> bool {
         self.options().any(|(kind, at)| {
@@ -81,7 +116,7 @@ impl Advert {
     /// Nothing once this machine, which was a default router, is none any more by its own word.
     pub(crate) fn again(&self, seconds: u32, avoided: &BTreeSet<Ipv6Net>) -> Option<Vec<u8>> {
         let mut message = self.message.clone();
-        let router = u16::from_be_bytes([message[6], message[7]]);
+        let router = self.router_lifetime();
         if router > 0 {
             let left = u32::from(router).checked_sub(seconds).filter(|l| *l > 0)?;
             let left = u16::try_from(left).unwrap_or(u16::MAX);
@@ -196,7 +231,7 @@ pub(crate) mod tests {
     }
 
     /// Preferred and valid lifetime of each prefix.
-    fn lifetimes(advert: &Advert) -> Vec<(String, u32, u32)> {
+    pub(crate) fn lifetimes(advert: &Advert) -> Vec<(String, u32, u32)> {
         let options = advert.options().filter_map(|(kind, at)| {
             let prefix = advert.prefix(kind, at)?.to_string();
             let number = |place| advert.number(at + place).unwrap();

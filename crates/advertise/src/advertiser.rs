@@ -1,29 +1,27 @@
 //! All interfaces: what is wished on each, and the sockets.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     future::poll_fn,
     io,
     task::{Context, Poll},
     time::Duration,
 };
 
-use ipnet::Ipv6Net;
 use nix::errno::Errno;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
+use uplinkd_model::{Advice, LanAdvice};
 
 use crate::{
+    own::Own,
     sender::Way,
-    tap::Tap,
+    tap::{Heard, Tap},
     voice::{Say, Voice},
 };
 
 /// After so long an interface is tried again that could not be listened on.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// The whole wish: the interfaces to listen on, and the prefixes that hosts there are to avoid.
-pub type Wish = BTreeMap<String, BTreeSet<Ipv6Net>>;
 
 /// Tells hosts which prefixes to avoid. Needs CAP_NET_RAW.
 #[derive(Debug, Default)]
@@ -35,6 +33,12 @@ pub struct Advertiser {
 struct Lan {
     tap: Result<Tap, Instant>,
     voice: Voice,
+    /// What is said where nobody else does.
+    own: Option<Own>,
+    /// Nobody else does: `own` has spoken.
+    is_alone: bool,
+    /// Its last words, to know them when they are heard.
+    own_said: Option<Vec<u8>>,
     /// That it does not work was told.
     is_told: bool,
 }
@@ -47,25 +51,26 @@ impl Advertiser {
 
     /// Wishes this from now on, and says at once what is new. On interfaces that are not named any more
     /// the daemon has the word alone. Never waits; must be called inside a tokio runtime.
-    pub fn wish(&mut self, wish: &Wish) {
+    pub fn wish(&mut self, wish: &Advice) {
         let now = Instant::now();
         for (interface, lan) in &mut self.lans {
             if !wish.contains_key(interface) {
-                lan.voice.avoid(&BTreeSet::new(), now);
-                lan.speak(interface, now);
+                lan.wish(interface, &LanAdvice::default(), now);
             }
         }
         self.lans
             .retain(|interface, _| wish.contains_key(interface));
-        for (interface, avoided) in wish {
+        for (interface, advice) in wish {
             let lan = self.lans.entry(interface.clone()).or_insert_with(|| Lan {
                 tap: Err(now),
                 voice: Voice::new(now),
+                own: None,
+                is_alone: false,
+                own_said: None,
                 is_told: false,
             });
-            lan.voice.avoid(avoided, now);
             lan.open_if_due(interface, now);
-            lan.speak(interface, now);
+            lan.wish(interface, advice, now);
         }
     }
 
@@ -96,10 +101,10 @@ impl Advertiser {
             };
             match tap.poll_heard(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Some(adverts)) => {
+                Poll::Ready(Some(heard)) => {
                     any = Poll::Ready(());
-                    for advert in adverts {
-                        lan.voice.hear(advert, now);
+                    for heard in heard {
+                        lan.hear(interface, heard, now);
                     }
                 }
                 Poll::Ready(None) => {
@@ -116,8 +121,53 @@ impl Advertiser {
 impl Lan {
     fn deadline(&self) -> Option<Instant> {
         match &self.tap {
-            Ok(_) => self.voice.deadline(),
+            Ok(_) => {
+                let own = self.own.as_ref().map(|own| match self.is_alone {
+                    true => own.deadline(),
+                    false => self.voice.alone_from(),
+                });
+                self.voice.deadline().into_iter().chain(own).min()
+            }
             Err(retry_at) => Some(*retry_at),
+        }
+    }
+
+    /// Wishes this from now on, and says what is new.
+    fn wish(&mut self, interface: &str, advice: &LanAdvice, now: Instant) {
+        self.voice.avoid(&advice.avoid, now);
+        match (&mut self.own, &advice.own) {
+            (Some(own), Some(wish)) => own.change(wish, &advice.avoid, now),
+            (None, Some(wish)) => {
+                self.own = Some(Own::new(wish.clone(), advice.avoid.clone(), now));
+            }
+            (own, None) => {
+                let last = own.take().filter(|_| self.is_alone);
+                if let Some(message) = last.and_then(|own| own.last_word(now)) {
+                    self.say_own(interface, &message);
+                }
+                self.is_alone = false;
+            }
+        }
+        self.speak(interface, now);
+    }
+
+    fn hear(&mut self, interface: &str, heard: Heard, now: Instant) {
+        match heard {
+            Heard::Question => {
+                if let Some(own) = self.own.as_mut().filter(|_| self.is_alone) {
+                    own.asked(now);
+                }
+            }
+            Heard::Advert(advert) if self.own_said.as_deref() == Some(advert.message()) => {}
+            Heard::Advert(advert) => {
+                if std::mem::replace(&mut self.is_alone, false) {
+                    info!(
+                        interface,
+                        "another daemon of this machine advertises IPv6 networks now: it has the word"
+                    );
+                }
+                self.voice.hear(advert, now);
+            }
         }
     }
 
@@ -132,12 +182,8 @@ impl Lan {
     }
 
     fn speak(&mut self, interface: &str, now: Instant) {
-        let Ok(tap) = &self.tap else {
+        let Some(way) = self.way(interface) else {
             return;
-        };
-        let way = Way {
-            interface,
-            index: tap.index,
         };
         while let Some(say) = self.voice.next(now) {
             let sent = match &say {
@@ -154,15 +200,48 @@ impl Lan {
                 self.trouble(interface, &error);
             }
         }
+        if self.own.is_none() || !self.is_alone && self.voice.alone_from() > now {
+            return;
+        }
+        if !std::mem::replace(&mut self.is_alone, true) {
+            info!(
+                interface,
+                "nothing else on this machine advertises IPv6 networks here: uplinkd does"
+            );
+        }
+        if let Some(message) = self.own.as_mut().and_then(|own| own.next(now)) {
+            self.say_own(interface, &message);
+        }
     }
 
-    /// Told once; an interface that comes and goes is no trouble.
+    fn way<'a>(&self, interface: &'a str) -> Option<Way<'a>> {
+        let index = self.tap.as_ref().ok()?.index;
+        Some(Way { interface, index })
+    }
+
+    fn say_own(&mut self, interface: &str, message: &[u8]) {
+        let Some(way) = self.way(interface) else {
+            return;
+        };
+        let sent = way
+            .link_local()
+            .and_then(|source| way.advertise(source, message));
+        debug!(interface, ?sent, "advertises by itself");
+        self.own_said = Some(message.to_owned());
+        if let Err(error) = sent {
+            self.trouble(interface, &error);
+        }
+    }
+
+    /// Told once; an interface that comes and goes is no trouble, nor is an address that the kernel has
+    /// not yet found to be its own.
     fn trouble(&mut self, interface: &str, error: &io::Error) {
         let is_gone = [
             Errno::ENODEV,
             Errno::ENXIO,
             Errno::ENETDOWN,
             Errno::ENETUNREACH,
+            Errno::EADDRNOTAVAIL,
         ]
         .iter()
         .any(|errno| error.raw_os_error() == Some(*errno as i32));

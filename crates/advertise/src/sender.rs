@@ -5,6 +5,7 @@ use std::{
     net::{Ipv6Addr, SocketAddrV6},
 };
 
+use nix::{errno::Errno, ifaddrs::getifaddrs};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::solicitation::{self, ALL_ROUTERS};
@@ -34,6 +35,18 @@ impl Way<'_> {
         // This machine's own daemons need not be told, and radvd would complain.
         socket.set_multicast_loop_v6(false)?;
         self.send(&socket, message, ALL_NODES)
+    }
+
+    /// The interface's link-local address, from which routers have to advertise (RFC 4861, 6.1.2). The
+    /// kernel refuses one that it has not yet found to be its own alone.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(crate) fn link_local(self) -> io::Result<Ipv6Addr> {
+        let here = getifaddrs()?.filter(|i| i.interface_name == self.interface);
+        let mut addresses = here.filter_map(|i| Some(i.address?.as_sockaddr_in6()?.ip()));
+        let found = addresses.find(Ipv6Addr::is_unicast_link_local);
+        found.ok_or_else(|| Errno::EADDRNOTAVAIL.into())
     }
 
     /// Asks this machine's own daemon. Hosts hear the question too, and pass over it.

@@ -1,4 +1,4 @@
-//! Hearing what this machine itself advertises on an interface.
+//! Hearing what this machine itself advertises on an interface, and what hosts ask there.
 //!
 //! Not with an ICMPv6 socket: systemd-networkd and odhcpd switch off that their own multicast comes back,
 //! and answers to a single host come back to nobody. A packet socket sees whatever leaves. The kernel
@@ -23,7 +23,10 @@ use nix::{
 use socket2::{SockFilter, SockRef};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::advert::{Advert, PACKET_MAX};
+use crate::{
+    advert::{Advert, PACKET_MAX},
+    solicitation,
+};
 
 /// Packets that are read before others have their turn.
 const TURN: usize = 16;
@@ -31,6 +34,15 @@ const TURN: usize = 16;
 const DIRECTION: u32 = 0xffff_f000 + 4;
 /// Behind the header of IPv6 without extensions, which advertisements have none of.
 const MESSAGE: u32 = 40;
+
+/// What was heard.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// This machine advertised.
+    Advert(Advert),
+    /// A host asks for advertisements.
+    Question,
+}
 
 /// A packet socket on one interface.
 #[derive(Debug)]
@@ -72,7 +84,7 @@ impl Tap {
     }
 
     /// Takes what is there, up to a bound. Nothing where the interface is gone or another one.
-    pub(crate) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<Advert>>> {
+    pub(crate) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<Heard>>> {
         let mut heard = Vec::new();
         for _ in 0..TURN {
             let mut ready = match self.socket.poll_read_ready(cx) {
@@ -82,7 +94,7 @@ impl Tap {
                 Poll::Pending => break,
             };
             match ready.try_io(|socket| receive(socket.get_ref(), self.index)) {
-                Ok(Ok(advert)) => heard.extend(advert),
+                Ok(Ok(what)) => heard.extend(what),
                 // Also told when the interface is only switched off.
                 Ok(Err(_)) if if_nametoindex(self.interface.as_str()) != Ok(self.index) => {
                     return Poll::Ready(None);
@@ -94,33 +106,39 @@ impl Tap {
     }
 }
 
-/// The next packet, if this machine sent it by the interface and it is an advertisement. Before the
-/// socket was bound it may have taken packets of others.
-fn receive(socket: &OwnedFd, index: u32) -> io::Result<Option<Advert>> {
+/// The next packet, if this machine sent it by the interface and it is an advertisement, or if it came in
+/// there and is a host's question. Before the socket was bound it may have taken packets of others.
+fn receive(socket: &OwnedFd, index: u32) -> io::Result<Option<Heard>> {
     let mut buffer = [0; PACKET_MAX];
     let (length, from) = recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer)?;
-    let is_ours = from.is_some_and(|from| {
-        from.pkttype() == libc::PACKET_OUTGOING && u32::try_from(from.ifindex()) == Ok(index)
-    });
-    let packet = buffer.get(..length).filter(|_| is_ours);
-    Ok(packet.and_then(Advert::read))
+    let from = from.filter(|from| u32::try_from(from.ifindex()) == Ok(index));
+    let (Some(from), Some(packet)) = (from, buffer.get(..length)) else {
+        return Ok(None);
+    };
+    Ok(match from.pkttype() == libc::PACKET_OUTGOING {
+        true => Advert::read(packet).map(Heard::Advert),
+        false => solicitation::is_one(packet).then_some(Heard::Question),
+    })
 }
 
-/// Router advertisements that leave, and nothing else.
-fn filter() -> [SockFilter; 11] {
+/// Router advertisements that leave, solicitations that come in, and nothing else.
+fn filter() -> [SockFilter; 14] {
     let load = |place| SockFilter::new(0x30, 0, 0, place);
     // Goes on where equal, and otherwise so many steps further, to the end.
     let equal = |byte, otherwise| SockFilter::new(0x15, 0, otherwise, byte);
     [
-        load(DIRECTION),
-        equal(u32::from(libc::PACKET_OUTGOING), 8),
         load(0),
         SockFilter::new(0x54, 0, 0, 0xf0),
-        equal(0x60, 5),
+        equal(0x60, 10),
         load(6),
-        equal(58, 3),
+        equal(58, 8),
         load(MESSAGE),
-        equal(134, 1),
+        equal(134, 2),
+        load(DIRECTION),
+        SockFilter::new(0x15, 3, 4, u32::from(libc::PACKET_OUTGOING)),
+        equal(133, 3),
+        load(DIRECTION),
+        SockFilter::new(0x15, 1, 0, u32::from(libc::PACKET_OUTGOING)),
         SockFilter::new(0x06, 0, 0, u32::MAX),
         SockFilter::new(0x06, 0, 0, 0),
     ]

@@ -12,11 +12,16 @@ use crate::advert::Advert;
 
 /// A change is said so often, as RFC 4861 (6.2.4) has it, since nobody confirms that it was heard: at
 /// once, and after these times.
-const AGAIN_AFTER: [Duration; 3] = [
+pub(crate) const AGAIN_AFTER: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_secs(1),
     Duration::from_secs(4),
 ];
+/// Who has not answered that long after the first question is not there: the last one is four seconds
+/// later, and a daemon may take half a second (RFC 4861, 6.2.6).
+const ALONE_AFTER: Duration = Duration::from_secs(6);
+/// A daemon advertises at least so often (RFC 4861, `MaxRtrAdvInterval`).
+const SILENT_MAX: Duration = Duration::from_secs(1800);
 /// Least time between two answers to what the daemon says. Hosts that are told to use a prefix in
 /// between do so until the next answer. More than that would let hosts that solicit without end make
 /// everybody else listen.
@@ -32,7 +37,7 @@ pub(crate) enum Say {
 }
 
 /// What is known and wanted on one interface.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Voice {
     avoided: BTreeSet<Ipv6Net>,
     /// The daemon's last words, and when.
@@ -46,14 +51,22 @@ pub(crate) struct Voice {
     /// The daemon contradicted us: answer then.
     answer_at: Option<Instant>,
     spoke_at: Option<Instant>,
+    /// Since when nobody else has advertised, as far as is known.
+    unheard_since: Instant,
 }
 
 impl Voice {
     /// A voice that begins by asking the daemon.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
+            avoided: BTreeSet::new(),
+            heard: None,
+            said: None,
             owed: AGAIN_AFTER.iter().map(|after| now + *after).collect(),
-            ..Self::default()
+            is_news: false,
+            answer_at: None,
+            spoke_at: None,
+            unheard_since: now,
         }
     }
 
@@ -77,6 +90,18 @@ impl Voice {
             self.answer_at.get_or_insert(earliest.max(now));
         }
         self.heard = Some((advert, now));
+    }
+
+    /// From when on there is no daemon on this machine that advertises here: none has answered, or the
+    /// one that did has been silent for longer than it may.
+    pub(crate) fn alone_from(&self) -> Instant {
+        match &self.heard {
+            None => self.unheard_since + ALONE_AFTER,
+            Some((advert, at)) => {
+                let router = Duration::from_secs(advert.router_lifetime().into());
+                *at + router.max(SILENT_MAX)
+            }
+        }
     }
 
     /// When [`Self::next`] has something.
@@ -108,6 +133,7 @@ impl Voice {
         let Some(message) = advert.again(seconds, &self.avoided) else {
             // The daemon has fallen silent for longer than it promised anything.
             self.heard = None;
+            self.unheard_since = now;
             return is_owed.then_some(Say::Solicit);
         };
         let like = advert.clone();
@@ -217,6 +243,17 @@ mod tests {
         voice.hear(advert(), start + ms(9000));
         let said = avoided(voice.next(start + ms(9000)));
         assert_eq!(said.as_deref(), Some(&[ISP1][..]), "it does");
+    }
+
+    #[test]
+    fn who_does_not_answer_is_not_there_and_who_is_silent_for_too_long_neither() {
+        let start = Instant::now();
+        let mut voice = Voice::new(start);
+        assert_eq!(voice.alone_from(), start + ms(6000));
+        voice.hear(advert(), start + ms(5000));
+        assert_eq!(voice.alone_from(), start + ms(1_805_000));
+        voice.hear(advert(), start + ms(600_000));
+        assert_eq!(voice.alone_from(), start + ms(2_400_000));
     }
 
     #[test]

@@ -254,6 +254,12 @@ pub(crate) static TOP: Keys = Keys {
             "true",
             "whether hosts are told to avoid IPv6 prefixes of uplinks that are out of service",
         ),
+        optional(
+            "advertise",
+            Kind::Truth,
+            "false",
+            "whether IPv6 networks of `lan` are advertised to hosts where nothing else here does",
+        ),
         Key {
             is_required: true,
             ..table(

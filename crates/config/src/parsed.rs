@@ -132,6 +132,7 @@ pub struct Parsed {
     pub(crate) path: String,
     pub(crate) lan: Vec<(String, Range<usize>)>,
     pub(crate) deprecate: bool,
+    pub(crate) advertise: bool,
     pub(crate) uplinks: Vec<ParsedUplink>,
     /// The groups, `default` first.
     pub(crate) groups: Vec<Group>,
@@ -335,6 +336,7 @@ impl Parsed {
         Config {
             lan: self.lan().map(str::to_owned).collect(),
             deprecate: self.deprecate,
+            advertise: self.advertise,
             uplinks: self.uplinks.iter().map(uplink).collect(),
             groups: self.groups.clone(),
             policies: self.policies.clone(),

@@ -222,6 +222,7 @@ fn has_same_frame(one: &Parsed, other: &Parsed) -> bool {
     };
     one.lan().eq(other.lan())
         && one.deprecate == other.deprecate
+        && one.advertise == other.advertise
         && uplinks(one) == uplinks(other)
         && one.groups == other.groups
         && one.group_spans.keys().eq(other.group_spans.keys())

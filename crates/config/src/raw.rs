@@ -23,6 +23,7 @@ pub(crate) use policy::{
 pub(crate) struct RawFile {
     pub(crate) lan: Vec<Spanned<String>>,
     pub(crate) deprecate: Option<Spanned<bool>>,
+    pub(crate) advertise: Option<Spanned<bool>>,
     /// Where the word `uplink` stands first, if it does.
     pub(crate) uplink_key: Option<Range<usize>>,
     /// The uplinks, in the order of the file.
@@ -151,6 +152,7 @@ impl RawFile {
         Self {
             lan: top.texts("lan", found).map_or(Vec::new(), |t| t.items),
             deprecate: top.truth("deprecate", found),
+            advertise: top.truth("advertise", found),
             uplink_key: top.key_span("uplink"),
             uplinks,
             is_complete: is_complete && are_groups_complete,

@@ -20,6 +20,10 @@ lan = ["br-lan"]                  # default []: every interface's
 # prefixes of uplinks that are out of service.
 #deprecate = true
 
+# Whether IPv6 networks of the LAN are advertised to hosts where nothing else
+# on this machine does.
+#advertise = false
+
 # One table for each provider. Its name is up to you and is also the name of
 # its routing table: `ip route show table isp1`. An interface that comes back
 # under another number can be named by its beginning: "ppp*".

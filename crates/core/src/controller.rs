@@ -28,11 +28,11 @@ pub(crate) use view::state_of;
 use std::collections::VecDeque;
 
 use ipnet::Ipv6Net;
-use uplinkd_model::{Config, Family, Mark, Observed, Reserve, notice::Notice};
+use uplinkd_model::{Advice, Config, Family, Mark, Observed, Reserve, notice::Notice};
 
 use crate::{
     Time,
-    event::{Action, Avoided, Event, HintKind},
+    event::{Action, Event, HintKind},
     families::PerFamily,
     policies::{Compiled, Policies},
     prefixes::Prefixes,
@@ -75,7 +75,7 @@ pub struct Controller {
     /// Delegated prefixes that uplinks have lost, with the marks of these.
     lost_prefixes: Vec<(Mark, Ipv6Net)>,
     /// What hosts were told to avoid last; none before the first word.
-    avoided: Option<Avoided>,
+    advice: Option<Advice>,
     moves: Vec<OwedMove>,
     resort: PerFamily<Resort>,
     review: Review,
@@ -105,7 +105,7 @@ impl Controller {
             service: PerFamily::default(),
             departed: Vec::new(),
             lost_prefixes: Vec::new(),
-            avoided: None,
+            advice: None,
             moves: Vec::new(),
             resort: PerFamily::default(),
             review: Review::default(),

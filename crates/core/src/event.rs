@@ -1,14 +1,9 @@
 //! Facts in, intentions out: the closed lists of both.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use ipnet::Ipv6Net;
 use uplinkd_model::{
-    Config, Connection, Counters, Observed, Outcome, Plan, UplinkName, notice::Notice,
+    Advice, Config, Connection, Counters, Observed, Outcome, Plan, UplinkName, notice::Notice,
 };
 
 use crate::prepared::Prepared;
@@ -118,13 +113,10 @@ pub enum Action {
     ListConnections,
     /// Tell people.
     Notify(Notice),
-    /// From now on hosts on these interfaces, and on no others, are to avoid these networks. The whole
-    /// wish, also where it is empty.
-    Advertise(Avoided),
+    /// From now on hosts on these interfaces, and on no others, are told this. The whole wish, also
+    /// where it is empty.
+    Advertise(Advice),
 }
-
-/// The networks that hosts are to avoid, on each interface where there are prefixes to speak of.
-pub type Avoided = BTreeMap<String, BTreeSet<Ipv6Net>>;
 
 /// One question to one target.
 #[derive(Clone, Debug, PartialEq, Eq)]

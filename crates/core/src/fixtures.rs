@@ -58,6 +58,7 @@ pub(crate) fn config() -> Config {
     Config {
         lan: vec!["lan0".into()],
         deprecate: true,
+        advertise: false,
         uplinks: vec![uplink(1), uplink(2)],
         groups: vec![Group {
             name: Group::DEFAULT.into(),

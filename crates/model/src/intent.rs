@@ -21,6 +21,9 @@ pub struct Config {
     pub lan: Vec<String>,
     /// Whether hosts in the LAN are told to avoid prefixes of uplinks that are out of service.
     pub deprecate: bool,
+    /// Whether IPv6 networks of the `lan` interfaces are advertised to hosts where nothing else on this
+    /// machine does.
+    pub advertise: bool,
     /// The uplinks, in the order of the file.
     pub uplinks: Vec<Uplink>,
     /// The groups; the first is `default` and serves what no policy takes.

@@ -5,6 +5,7 @@
 //! clock, a file or a socket. Start with [`intent::Config`] (what the user asked for),
 //! [`kernel_state`] (what the kernel has) and [`plan`] (how to get from one to the other).
 
+pub mod advertise;
 pub mod classify;
 pub mod connection;
 pub mod health;
@@ -20,6 +21,7 @@ pub mod prefix;
 pub mod probe;
 pub mod reserve;
 
+pub use advertise::{Advice, LanAdvice, OwnAdvert};
 pub use classify::Classifier;
 pub use connection::Connection;
 pub use health::{Health, Reason};

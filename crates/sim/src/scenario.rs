@@ -155,6 +155,7 @@ fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
             vec![]
         },
         deprecate: true,
+        advertise: false,
         uplinks,
         groups: Vec::new(),
         policies: Vec::new(),

@@ -209,6 +209,13 @@ impl Rig {
         Ok(())
     }
 
+    /// What the daemon has logged; empty where none is running.
+    pub fn daemon_log(&self) -> String {
+        self.daemon
+            .as_ref()
+            .map_or_else(String::new, RouterDaemon::log)
+    }
+
     /// Kills the daemon without warning and waits until it is gone.
     ///
     /// # Errors

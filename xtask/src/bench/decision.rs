@@ -212,6 +212,7 @@ fn config(lab: &Lab, groups: usize, cause: Cause, family: Family) -> Result<Conf
     Ok(Config {
         lan: vec!["lan0".to_owned()],
         deprecate: true,
+        advertise: false,
         outlets: outlets.collect(),
         uplinks,
         groups: all,

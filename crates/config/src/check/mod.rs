@@ -72,6 +72,9 @@ pub(crate) fn check(
         found.push(no_uplinks(raw.uplink_key.clone()));
     }
     interface::used_twice(raw, found);
+    if let Some(diagnostic) = advertised_nowhere(raw) {
+        found.push(diagnostic);
+    }
     prefix::overlapping(&uplinks, found);
     if let Some(reserve) = &reserve {
         room::for_uplinks(raw, reserve, found);
@@ -117,6 +120,7 @@ pub(crate) fn check(
         path: path.to_owned(),
         lan,
         deprecate: raw.deprecate.as_ref().is_none_or(|d| *d.get_ref()),
+        advertise: raw.advertise.as_ref().is_some_and(|a| *a.get_ref()),
         uplinks,
         groups: groups.groups,
         group_spans: groups.spans,
@@ -139,6 +143,17 @@ fn interfaces(raw: &RawFile) -> BTreeMap<&str, &str> {
         Some((interface.get_ref().as_str(), uplink.name.get_ref().as_str()))
     });
     pairs.collect()
+}
+
+/// To advertise without a word on which interfaces.
+fn advertised_nowhere(raw: &RawFile) -> Option<Diagnostic> {
+    let wish = raw.advertise.as_ref().filter(|a| *a.get_ref())?;
+    raw.lan.is_empty().then(|| {
+        let what = "`advertise` has no interface to advertise on: `lan` names none";
+        Diagnostic::error(wish.span(), what)
+            .label("where?")
+            .hint("name the interfaces that hosts are on, such as `lan = [\"br-lan\"]`")
+    })
 }
 
 fn no_uplinks(key: Option<Range<usize>>) -> Diagnostic {

@@ -181,3 +181,24 @@ error: prefix 2001:db8:0:ff00::/56 of uplink `isp2` overlaps 2001:db8::/48 of up
         assert_eq!(of(one, other), "", "{one} {other}");
     }
 }
+
+#[test]
+fn to_advertise_takes_an_interface() {
+    let uplink = "[uplink.isp1]\ninterface = \"eth1\"\n";
+    let text = format!("advertise = true\n{uplink}");
+    insta::assert_snapshot!(shown(&text), @r#"
+error: `advertise` has no interface to advertise on: `lan` names none
+ --> u.toml:1:13
+  |
+1 | advertise = true
+  |             ^^^^ where?
+  |
+  = hint: name the interfaces that hosts are on, such as `lan = ["br-lan"]`
+"#);
+    for accepted in [
+        "advertise = false\n",
+        "lan = [\"br-lan\"]\nadvertise = true\n",
+    ] {
+        assert_eq!(shown(&format!("{accepted}{uplink}")), "", "{accepted}");
+    }
+}

@@ -1,23 +1,28 @@
-//! Which networks hosts in the LAN are told to avoid: those of uplinks that are out of service.
+//! What hosts in the LAN are told: to avoid the networks of uplinks that are out of service, and, where
+//! the file wants it and nobody else tells them, which networks there are.
 
 use std::collections::BTreeSet;
 
 use ipnet::Ipv6Net;
-use uplinkd_model::{Family, UplinkName, notice::Notice};
+use uplinkd_model::{Advice, Family, Health, OwnAdvert, UplinkName, notice::Notice};
 
 use super::{Controller, serve::leaving};
-use crate::event::{Action, Avoided};
+use crate::event::Action;
+
+/// Hosts make addresses in networks of this length alone (RFC 4862, 5.5.3).
+const HOSTS_LENGTH: u8 = 64;
 
 impl Controller {
     /// Hands the whole wish out where it is another one than before, and once at the beginning.
     pub(super) fn advertise(&mut self) {
-        let wish = self.avoided();
-        if self.avoided.as_ref() == Some(&wish) {
+        let wish = self.advice();
+        if self.advice.as_ref() == Some(&wish) {
             return;
         }
-        let before = self.avoided.replace(wish.clone()).unwrap_or_default();
-        let is_in = |all: &Avoided, interface: &str, network: &Ipv6Net| {
-            all.get(interface).is_some_and(|n| n.contains(network))
+        let before = self.advice.replace(wish.clone()).unwrap_or_default();
+        let is_in = |all: &Advice, interface: &str, network: &Ipv6Net| {
+            all.get(interface)
+                .is_some_and(|lan| lan.avoid.contains(network))
         };
         let mut news = Vec::new();
         for network in &self.prefixes.networks {
@@ -45,11 +50,46 @@ impl Controller {
         news.into_iter().for_each(|notice| self.notify(notice));
     }
 
+    fn advice(&self) -> Advice {
+        let mut advice = self.avoided();
+        if !self.config.advertise {
+            return advice;
+        }
+        let is_router = self.leads_anywhere();
+        for interface in &self.config.lan {
+            advice.entry(interface.clone()).or_default().own = Some(OwnAdvert {
+                networks: BTreeSet::new(),
+                is_router,
+            });
+        }
+        for found in &self.prefixes.networks {
+            let lan = advice.get_mut(&found.interface);
+            if let Some(own) = lan.and_then(|lan| lan.own.as_mut())
+                && found.network.prefix_len() == HOSTS_LENGTH
+            {
+                own.networks.insert(found.network);
+            }
+        }
+        advice
+    }
+
+    /// Whether IPv6 leads out. A line of which nothing is known yet counts: hosts that lose their router
+    /// lose their connections' way.
+    fn leads_anywhere(&self) -> bool {
+        let service = self.service.of(Family::V6);
+        let mut lines = self.lines.iter();
+        let is_dead = service.last_resort
+            && lines.all(|l| {
+                l.family != Family::V6 || l.is_absent() || matches!(l.health, Health::Down)
+            });
+        !service.uplinks.is_empty() && !is_dead
+    }
+
     /// The networks whose owner is out of service while another uplink has IPv6 in service, on each
     /// interface with networks that have owners. With a single line there is nothing better to use, and
     /// so nothing to speak of.
-    fn avoided(&self) -> Avoided {
-        let mut avoided = Avoided::new();
+    fn avoided(&self) -> Advice {
+        let mut avoided = Advice::new();
         let lines = self.lines.iter();
         let lines = lines.filter(|l| l.family == Family::V6 && !l.is_absent());
         if !self.config.deprecate || lines.count() < 2 {
@@ -60,9 +100,9 @@ impl Controller {
             let Some(owner) = &network.owner else {
                 continue;
             };
-            let networks = avoided.entry(network.interface.clone()).or_default();
+            let lan = avoided.entry(network.interface.clone()).or_default();
             if !serving.is_empty() && !serving.contains(owner) {
-                networks.insert(network.network);
+                lan.avoid.insert(network.network);
             }
         }
         avoided
@@ -73,9 +113,9 @@ impl Controller {
         let of_uplink = self.prefixes.networks.iter();
         let of_uplink = of_uplink.filter(|n| n.owner.as_ref() == Some(uplink));
         let avoided = of_uplink.filter(|n| {
-            let all = self.avoided.as_ref();
+            let all = self.advice.as_ref();
             let here = all.and_then(|a| a.get(&n.interface));
-            here.is_some_and(|networks| networks.contains(&n.network))
+            here.is_some_and(|lan| lan.avoid.contains(&n.network))
         });
         // An uplink may have the same network on two interfaces.
         let avoided: BTreeSet<_> = avoided.map(|n| n.network).collect();

@@ -18,6 +18,9 @@ use uplinkd_netns_tests::{
     config, find_line, isp, servers_of, within,
 };
 
+/// Where nobody else does.
+const ADVERTISE: &str = "advertise = true\n";
+
 /// How the daemon's network file has to be for systemd-networkd to leave everything else alone.
 const NETWORKD: &str = "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n";
 
@@ -221,6 +224,81 @@ pub(crate) fn a_restart_finds_out_what_hosts_were_told() -> Result<()> {
     broken.heal()?;
     rig.start_daemon()?;
     wait_deprecated(&rig, isp(1), false, "back, but nobody saw that")?;
+    Ok(())
+}
+
+pub(crate) fn hosts_avoid_a_dead_provider_without_a_daemon() -> Result<()> {
+    let mut rig = rig(ADVERTISE)?;
+    rig.start_daemon()?;
+    rig.wait_settled()?;
+    hosts_avoid_each(&rig)?;
+    // A host that comes later asks, and need not wait for minutes.
+    let client = rig.lab().client();
+    ip(client, "link set eth0 down")?;
+    ip(client, "link set eth0 up")?;
+    wait_deprecated(&rig, isp(1), false, "a host has come")?;
+    ensure!(has_router(&rig)?, "a host that has come has no router");
+    Ok(())
+}
+
+pub(crate) fn without_a_way_out_hosts_have_no_router() -> Result<()> {
+    let mut rig = rig(ADVERTISE)?;
+    rig.start_daemon()?;
+    rig.wait_settled()?;
+    within("hosts have a router", EVENTUALLY, || has_router(&rig))?;
+    let broken = [isp(1), isp(2)].map(|i| Fault::Upstream.apply(rig.lab(), i));
+    within("hosts have no router", EVENTUALLY, || {
+        Ok(!has_router(&rig)?)
+    })?;
+    ensure!(address_of(&rig, isp(1))?.is_some(), "its addresses stay");
+    for broken in broken {
+        broken?.heal()?;
+    }
+    within("hosts have a router again", EVENTUALLY, || has_router(&rig))?;
+    // Who does not want it any more is not left with a router that nobody vouches for.
+    rig.reload(&config(&[3, 2]))?;
+    within("it is taken back", EVENTUALLY, || Ok(!has_router(&rig)?))
+}
+
+pub(crate) fn a_network_that_is_gone_is_taken_back() -> Result<()> {
+    let mut rig = rig(ADVERTISE)?;
+    rig.start_daemon()?;
+    rig.wait_settled()?;
+    wait_deprecated(&rig, isp(1), false, "everything is up")?;
+    wait_deprecated(&rig, isp(2), false, "everything is up")?;
+    let own = address(isp(1).delegated(), 1);
+    ip(
+        rig.lab().router(),
+        &format!("-6 address del {own} dev lan0"),
+    )?;
+    wait_deprecated(&rig, isp(1), true, "the network has gone")?;
+    let others = address_of(&rig, isp(2))?;
+    ensure!(others.is_some_and(|(_, is)| !is), "so has the other one");
+    ip(
+        rig.lab().router(),
+        &format!("-6 address add {own} dev lan0 nodad"),
+    )?;
+    wait_deprecated(&rig, isp(1), false, "the network is back")?;
+    Ok(())
+}
+
+pub(crate) fn a_daemon_that_comes_has_the_word() -> Result<()> {
+    let mut rig = rig(ADVERTISE)?;
+    rig.start_daemon()?;
+    rig.wait_settled()?;
+    wait_deprecated(&rig, isp(1), false, "uplinkd advertises")?;
+    // Its own word is about one network only, and that it is no router.
+    let radvd = Radvd::in_lan(rig.lab(), &networks()[1..])?;
+    let has_the_word = || {
+        let log = rig.daemon_log();
+        Ok(log.contains("another daemon of this machine advertises"))
+    };
+    within("it is heard", EVENTUALLY, has_the_word).with_context(|| radvd.log())?;
+    // What uplinkd says from now on is what radvd says, with the dead prefix deprecated.
+    let broken = Fault::Upstream.apply(rig.lab(), isp(2))?;
+    wait_deprecated(&rig, isp(2), true, "dead").with_context(|| radvd.log())?;
+    broken.heal()?;
+    wait_deprecated(&rig, isp(2), false, "back")?;
     Ok(())
 }
 

@@ -68,6 +68,10 @@ fn main() -> ExitCode {
             hosts_avoid_a_dead_provider_beside_radvd
             hosts_avoid_a_dead_provider_beside_dnsmasq
             hosts_avoid_a_dead_provider_beside_networkd
+            hosts_avoid_a_dead_provider_without_a_daemon
+            without_a_way_out_hosts_have_no_router
+            a_network_that_is_gone_is_taken_back
+            a_daemon_that_comes_has_the_word
             a_restart_finds_out_what_hosts_were_told
             nothing_is_said_where_nobody_advertises;
         failover:

@@ -1,7 +1,9 @@
-//! Which networks hosts are told to avoid, and when.
+//! What hosts are told, and when.
+
+use std::collections::BTreeSet;
 
 use ipnet::Ipv6Net;
-use uplinkd_model::PrefixSource;
+use uplinkd_model::{Advice, LanAdvice, PrefixSource};
 
 use super::{driver::Driver, *};
 use crate::fixtures::{add_lan, both_families, config, machine_with_both_families};
@@ -28,12 +30,19 @@ fn started() -> Driver {
     Driver::new(config, machine, &["isp1", "isp2"])
 }
 
-fn on_lan(networks: &[&str]) -> Avoided {
-    let networks = networks.iter().map(|n| n.parse::<Ipv6Net>().unwrap());
-    Avoided::from([("lan0".to_owned(), networks.collect())])
+fn networks(networks: &[&str]) -> BTreeSet<Ipv6Net> {
+    networks.iter().map(|n| n.parse().unwrap()).collect()
 }
 
-fn last(driver: &Driver) -> &Avoided {
+fn on_lan(avoided: &[&str]) -> Advice {
+    let lan = LanAdvice {
+        avoid: networks(avoided),
+        own: None,
+    };
+    Advice::from([("lan0".to_owned(), lan)])
+}
+
+fn last(driver: &Driver) -> &Advice {
     driver.wishes.last().unwrap()
 }
 
@@ -107,10 +116,10 @@ fn the_file_can_forbid_it() {
     let (mut config, _) = two_prefixes();
     config.deprecate = false;
     driver.tell(Event::Config(Box::new(config)));
-    assert_eq!(last(&driver), &Avoided::new());
+    assert_eq!(last(&driver), &Advice::new());
     driver.answering(Family::V6, &["isp1", "isp2"]);
     driver.answering(Family::V6, &["isp2"]);
-    assert_eq!(last(&driver), &Avoided::new());
+    assert_eq!(last(&driver), &Advice::new());
 }
 
 #[test]
@@ -119,7 +128,7 @@ fn with_a_single_line_there_is_nothing_to_prefer() {
     config.uplinks[1].ipv6 = None;
     let mut driver = Driver::new(config, machine, &["isp1", "isp2"]);
     driver.answering(Family::V6, &[]);
-    assert_eq!(driver.wishes, [Avoided::new()]);
+    assert_eq!(driver.wishes, [Advice::new()]);
 }
 
 #[test]
@@ -136,4 +145,63 @@ fn networks_that_come_later_are_told_too() {
     driver.tell(Event::Hint { what });
     driver.run(3000);
     assert_eq!(last(&driver), &on_lan(&[ISP1]));
+}
+
+/// Where the file wants all of it: what is advertised on the LAN, and whether as a router.
+fn own(driver: &Driver) -> (BTreeSet<Ipv6Net>, bool) {
+    let own = last(driver)["lan0"].own.clone().unwrap();
+    (own.networks, own.is_router)
+}
+
+fn advertising() -> Driver {
+    let (mut config, mut machine) = two_prefixes();
+    config.advertise = true;
+    config.lan = vec!["lan0".to_owned()];
+    let lan = machine.links.get_mut(&3).unwrap();
+    // No host makes addresses in a network of another length.
+    lan.addresses.push("2001:db8:100:1::1/80".parse().unwrap());
+    Driver::new(config, machine, &["isp1", "isp2"])
+}
+
+#[test]
+fn where_it_is_wished_the_lans_networks_are_advertised() {
+    let mut driver = advertising();
+    let all = networks(&[ISP1, ISP2, "fd00::/64"]);
+    assert_eq!(own(&driver), (all.clone(), true));
+    driver.answering(Family::V6, &["isp2"]);
+    assert_eq!(own(&driver), (all, true), "also those to be avoided");
+    assert_eq!(last(&driver)["lan0"].avoid, networks(&[ISP1]));
+    driver.link(3).addresses.remove(0);
+    driver.tell(Event::Hint {
+        what: HintKind::Address(3),
+    });
+    driver.run(3000);
+    assert_eq!(own(&driver).0, networks(&[ISP2, "fd00::/64"]));
+}
+
+#[test]
+fn without_a_way_out_this_machine_is_no_router_of_hosts() {
+    let mut driver = advertising();
+    driver.answering(Family::V4, &[]);
+    assert!(own(&driver).1, "IPv4 does not matter");
+    driver.answering(Family::V6, &[]);
+    assert!(!own(&driver).1);
+    driver.answering(Family::V6, &["isp1"]);
+    assert!(own(&driver).1);
+}
+
+#[test]
+fn a_restart_does_not_take_the_router_from_hosts() {
+    let mut driver = advertising();
+    driver.wishes.clear();
+    driver.restart();
+    driver.run(3000);
+    let wishes = driver.wishes.iter().filter_map(|w| w.get("lan0"));
+    let are_routers: Vec<_> = wishes
+        .filter_map(|lan| Some(lan.own.as_ref()?.is_router))
+        .collect();
+    assert!(
+        !are_routers.is_empty() && are_routers.iter().all(|is| *is),
+        "{are_routers:?}"
+    );
 }

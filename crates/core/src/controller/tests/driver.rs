@@ -16,7 +16,7 @@ pub(super) struct Driver {
     pub(super) plans: Vec<Vec<String>>,
     pub(super) notices: Vec<Notice>,
     /// What hosts are told to avoid, one wish after the other.
-    pub(super) wishes: Vec<Avoided>,
+    pub(super) wishes: Vec<Advice>,
 }
 
 impl Driver {
@@ -128,8 +128,8 @@ impl Driver {
                     self.notices.push(notice);
                     continue;
                 }
-                Action::Advertise(avoided) => {
-                    self.wishes.push(avoided);
+                Action::Advertise(advice) => {
+                    self.wishes.push(advice);
                     continue;
                 }
             };

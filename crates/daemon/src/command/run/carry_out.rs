@@ -27,7 +27,7 @@ impl Daemon {
                 }
                 Action::ListConnections => self.list_connections(),
                 Action::Notify(notice) => self.tell(&notice),
-                Action::Advertise(avoided) => self.advertiser.wish(&avoided),
+                Action::Advertise(advice) => self.advertiser.wish(&advice),
             }
         }
         self.note_claims();
