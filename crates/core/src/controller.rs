@@ -141,6 +141,11 @@ impl Controller {
             Event::Reply { probe, rtt } => self.take_reply(probe, rtt, now),
             Event::SendFailed { probe } => self.take_send_failure(probe, now),
             Event::Counted(counters) => self.take_counters(&counters, now),
+            Event::Neighbour {
+                index,
+                address,
+                state,
+            } => self.take_neighbour(index, address, state, now),
             Event::Outcomes(outcomes) => self.take_outcomes(outcomes, now),
             Event::Config(config) => self.take_config(*config, None, now),
             Event::Prepared(prepared) => {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use uplinkd_model::{
-    Advice, Config, Connection, Counters, Observed, Outcome, Plan, UplinkName, notice::Notice,
+    Advice, Config, Connection, Counters, NeighbourState, Observed, Outcome, Plan, UplinkName,
+    notice::Notice,
 };
 
 use crate::prepared::Prepared;
@@ -56,6 +57,15 @@ pub enum Event {
     },
     /// The answer to [`Action::Count`], by the interfaces' indexes; without those that are gone.
     Counted(BTreeMap<u32, Counters>),
+    /// The kernel found something out about a neighbour, of whatever interface.
+    Neighbour {
+        /// The interface's index.
+        index: u32,
+        /// The neighbour.
+        address: IpAddr,
+        /// What was found out.
+        state: NeighbourState,
+    },
     /// What became of the steps of the last [`Action::Apply`], in order.
     Outcomes(Vec<Outcome>),
     /// A new configuration is in force.

@@ -6,11 +6,11 @@
 
 mod sieve;
 
-use std::{collections::VecDeque, io};
+use std::{collections::VecDeque, io, net::IpAddr};
 
 use nix::libc;
 use tokio::io::{Interest, unix::AsyncFd};
-use uplinkd_model::Reserve;
+use uplinkd_model::{NeighbourState, Reserve};
 
 use crate::{
     decode,
@@ -22,6 +22,8 @@ use crate::{
 
 /// `RTNLGRP_…`: links, addresses, routes and rules of both families, nexthops.
 const ROUTE_GROUPS: [u32; 8] = [1, 5, 9, 7, 11, 8, 19, 32];
+/// `RTNLGRP_NEIGH`.
+const NEIGHBOUR_GROUP: u32 = 3;
 /// `NFNLGRP_NFTABLES`.
 const NFT_GROUP: u32 = 7;
 /// Datagrams read before other tasks get their turn: a full routing feed must not starve them.
@@ -54,6 +56,15 @@ pub enum Hint {
     Nexthop,
     /// Our nft table.
     Nft,
+    /// A neighbour answered, or does not. None of these is owed: what is dropped is dropped.
+    Neighbour {
+        /// The interface's index.
+        index: u32,
+        /// Its address.
+        address: IpAddr,
+        /// What the kernel found out.
+        state: NeighbourState,
+    },
     /// The kernel had to drop messages: everything must be read again.
     Overrun,
 }
@@ -63,6 +74,8 @@ pub enum Hint {
 pub struct Watch {
     route: AsyncFd<Socket>,
     nft: AsyncFd<Socket>,
+    /// On its own, so that somebody who scans the LAN makes nothing of the above be dropped.
+    neighbours: AsyncFd<Socket>,
     interest: Filter,
     pending: VecDeque<Hint>,
 }
@@ -100,6 +113,7 @@ impl Watch {
         let watch = Self {
             route: subscribe(Protocol::Route, &ROUTE_GROUPS, &sieve::program(reserve))?,
             nft: subscribe(Protocol::Netfilter, &[NFT_GROUP], &[])?,
+            neighbours: subscribe(Protocol::Route, &[NEIGHBOUR_GROUP], &[])?,
             interest: Filter {
                 reserve: reserve.to_vec(),
                 own_ports,
@@ -124,12 +138,18 @@ impl Watch {
                 let Self {
                     route,
                     nft,
+                    neighbours,
                     interest,
                     pending,
                 } = self;
                 tokio::select! {
                     ready = route.readable_mut() => {
                         if let Ok(read) = ready?.try_io(|s| read(s.get_mut(), interest, pending)) {
+                            read?;
+                        }
+                    }
+                    ready = neighbours.readable_mut() => {
+                        if let Ok(read) = ready?.try_io(|s| read_signs(s.get_mut(), pending)) {
                             read?;
                         }
                     }
@@ -167,6 +187,43 @@ fn read(
         }
     }
     Ok(())
+}
+
+/// Reads one datagram about neighbours. What the kernel had to drop is not missed.
+fn read_signs(socket: &mut Socket, pending: &mut VecDeque<Hint>) -> io::Result<()> {
+    let datagram = match socket.receive() {
+        Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => return Ok(()),
+        other => other?,
+    };
+    pending.extend(Frames(datagram).filter_map(|frame| neighbour(&frame)));
+    Ok(())
+}
+
+/// `struct ndmsg` and the address behind it (`linux/neighbour.h`).
+fn neighbour(frame: &Frame<'_>) -> Option<Hint> {
+    const FIXED: usize = 12;
+    const ADDRESS: u16 = 1;
+    if frame.kind != message::NEW_NEIGHBOUR {
+        return None;
+    }
+    let (fixed, attributes) = frame.body.split_at_checked(FIXED)?;
+    let state = match u16::from_ne_bytes(*fixed.get(8..)?.first_chunk()?) {
+        0x02 => NeighbourState::Reachable,
+        0x10 => NeighbourState::Asked,
+        0x20 => NeighbourState::Failed,
+        _ => return None,
+    };
+    let address = find(attributes, ADDRESS)?;
+    let address = match i32::from(fixed[0]) {
+        libc::AF_INET => <[u8; 4]>::try_from(address).ok()?.into(),
+        libc::AF_INET6 => <[u8; 16]>::try_from(address).ok()?.into(),
+        _ => return None,
+    };
+    Some(Hint::Neighbour {
+        index: u32_at(fixed, 4)?,
+        address,
+        state,
+    })
 }
 
 impl Filter {
@@ -321,6 +378,40 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_that_answer_or_do_not_are_told_and_nothing_in_between() {
+        let told = |family: u8, state: u16, address: &[u8]| {
+            let mut body = vec![family, 0, 0, 0];
+            body.extend(7_u32.to_ne_bytes());
+            body.extend(state.to_ne_bytes());
+            body.extend([0, 1]);
+            put(&mut body, 1, address);
+            neighbour(&Frame {
+                kind: message::NEW_NEIGHBOUR,
+                flags: 0,
+                sequence: 0,
+                port: 0,
+                body: &body,
+            })
+        };
+        let gateway = [192, 0, 2, 1];
+        let is = |state| {
+            Some(Hint::Neighbour {
+                index: 7,
+                address: gateway.into(),
+                state,
+            })
+        };
+        assert_eq!(told(2, 0x02, &gateway), is(NeighbourState::Reachable));
+        assert_eq!(told(2, 0x10, &gateway), is(NeighbourState::Asked));
+        assert_eq!(told(2, 0x20, &gateway), is(NeighbourState::Failed));
+        for between in [0x01, 0x04, 0x08, 0x40, 0x80] {
+            assert_eq!(told(2, between, &gateway), None);
+        }
+        assert_eq!(told(10, 0x20, &gateway), None, "too short an address");
+        assert_eq!(told(7, 0x20, &gateway), None, "a bridge's entry");
+    }
+
+    #[test]
     fn nft_counts_only_in_our_table() {
         let body = |name: &[u8]| {
             let mut body = vec![1, 0, 0, 0];
@@ -354,6 +445,13 @@ mod tests {
             body in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
             let _ = hint(kind, 0, &body);
+            let _ = neighbour(&Frame {
+                kind: message::NEW_NEIGHBOUR,
+                flags: 0,
+                sequence: 0,
+                port: 0,
+                body: &body,
+            });
         }
     }
 }

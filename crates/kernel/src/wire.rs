@@ -11,6 +11,7 @@ pub(crate) mod message {
     pub(crate) const NEW_ROUTE: u16 = 24;
     pub(crate) const DELETE_ROUTE: u16 = 25;
     pub(crate) const GET_ROUTE: u16 = 26;
+    pub(crate) const NEW_NEIGHBOUR: u16 = 28;
     pub(crate) const NEW_RULE: u16 = 32;
     pub(crate) const DELETE_RULE: u16 = 33;
     pub(crate) const GET_RULE: u16 = 34;

@@ -325,3 +325,15 @@ pub struct Desired {
     /// The content of our file of table names.
     pub table_names: BTreeMap<TableId, String>,
 }
+
+/// What the kernel has found out about a neighbour (`NUD_…`, `linux/neighbour.h`); what is in between is
+/// not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourState {
+    /// It has answered just now.
+    Reachable,
+    /// It was known, and is asked again whether it is still there.
+    Asked,
+    /// It does not answer.
+    Failed,
+}

@@ -27,7 +27,9 @@ pub use connection::Connection;
 pub use health::{Health, Reason};
 pub use ids::{Mark, NexthopId, Proto, RulePriority, Slot, TableId, UplinkName};
 pub use intent::{Access, Config, Gateway, Group, Member, Nat, Uplink};
-pub use kernel_state::{Desired, Link, Nexthop, NexthopKind, Observed, Route, RouteVia, Rule};
+pub use kernel_state::{
+    Desired, Link, NeighbourState, Nexthop, NexthopKind, Observed, Route, RouteVia, Rule,
+};
 pub use net::Family;
 pub use plan::{Outcome, Plan, PlannedStep, Step};
 pub use policy::{Outlet, OutletKind, Policy};

@@ -13,7 +13,7 @@ use crate::{
     Time,
     facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
-    health::{damping::Damping, traffic::Traffic},
+    health::{damping::Damping, neighbour::Neighbour, traffic::Traffic},
     prefixes::Prefixes,
     probe::{Burst, TargetKey, TargetState},
 };
@@ -50,6 +50,8 @@ pub(super) struct LineState {
     pub(super) burst: Burst,
     /// What its interface counts.
     pub(super) traffic: Traffic,
+    /// Its gateway in the kernel's neighbour table.
+    pub(super) neighbour: Neighbour,
     pub(super) damping: Damping,
     /// It was told that it is held back; told again only after it was let go.
     pub(super) is_held_told: bool,
@@ -76,6 +78,7 @@ impl LineState {
             was_silent: false,
             burst: Burst::default(),
             traffic: Traffic::default(),
+            neighbour: Neighbour::default(),
             damping: Damping::default(),
             is_held_told: false,
             wake_at: None,

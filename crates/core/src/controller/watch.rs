@@ -1,8 +1,10 @@
 //! Watching the lines: asking at two speeds, taking answers and signs, and settling each line's health.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use uplinkd_model::{Counters, Family, Health, ProbeSpec, Reason, Target, notice::Notice};
+use uplinkd_model::{
+    Counters, Family, Health, NeighbourState, ProbeSpec, Reason, Target, notice::Notice,
+};
 
 use super::{Controller, line::LineState, line::access, serve::News};
 use crate::{
@@ -48,6 +50,9 @@ impl Controller {
             }
         }
         for index in 0..self.lines.len() {
+            if self.lines[index].neighbour.is_silent(now) {
+                self.begin_burst(index, now);
+            }
             if self.lines[index].wake_at.is_some_and(|at| at <= now) {
                 self.rejudge(index, now);
             }
@@ -291,6 +296,24 @@ impl Controller {
         }
     }
 
+    /// What the kernel says of a neighbour: a sign, where it is a line's gateway.
+    pub(super) fn take_neighbour(
+        &mut self,
+        index: u32,
+        address: IpAddr,
+        state: NeighbourState,
+        now: Time,
+    ) {
+        for line in 0..self.lines.len() {
+            let usable = self.lines[line].link.usable();
+            let is_its =
+                usable.is_some_and(|u| u.device.index == index && u.gateway == Some(address));
+            if is_its && self.lines[line].neighbour.take(state, now) {
+                self.begin_burst(line, now);
+            }
+        }
+    }
+
     /// Judges a line again. Who serves is decided again only where that could make a difference: there
     /// may be thousands of answers a second.
     fn rejudge(&mut self, index: usize, now: Time) {
@@ -422,7 +445,8 @@ impl Controller {
 
     /// When a line has to be judged again though nothing happens, or counters be read.
     pub(super) fn watch_deadline(&self) -> Option<Time> {
-        let wakes = self.lines.iter().filter_map(|l| l.wake_at);
+        let wakes = self.lines.iter();
+        let wakes = wakes.flat_map(|l| l.wake_at.into_iter().chain(l.neighbour.deadline()));
         wakes.chain(self.count_at).min()
     }
 }

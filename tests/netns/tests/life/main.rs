@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             a_host_that_is_silent_everywhere_takes_nobody_out,
             a_gateway_that_answers_does_not_hide_that_nothing_beyond_does,
             a_silent_gateway_does_not_condemn_a_line_that_works,
+            a_gateway_that_the_kernel_misses_is_asked_for_at_once,
             a_lost_carrier_counts_at_once,
             a_lost_address_counts_at_once,
             an_interface_that_is_switched_off_counts_at_once,

@@ -314,6 +314,36 @@ pub(crate) fn a_silent_gateway_does_not_condemn_a_line_that_works() -> Result<()
     Ok(())
 }
 
+/// The kernel asks a gateway that it uses whether it is still there. That nobody answers is known long
+/// before a probe is due.
+pub(crate) fn a_gateway_that_the_kernel_misses_is_asked_for_at_once() -> Result<()> {
+    let config = RARELY
+        .replace("interval = \"10s\"", "interval = \"60s\"")
+        .replace("burst = \"10s\"", "burst = \"100ms\"");
+    let rig = Rig::start(&config)?;
+    let lab = rig.lab();
+    // The kernel asks on, and nobody is silent: no news.
+    let ask = |line: Isp| {
+        let gateway = line.gateway(Family::V4).addr();
+        let interface = line.interface();
+        let words = format!("neigh change {gateway} dev {interface} nud probe");
+        uplinkd_lab::programs::ip(lab.router(), &words)
+    };
+    let fault = Fault::Silent.apply(lab, isp(1))?;
+    ask(isp(2))?;
+    thread::sleep(stretched(Duration::from_secs(1)));
+    let status = rig.status()?;
+    ensure!(
+        is_in(&status, isp(1)),
+        "nothing has told yet that it is dead"
+    );
+    ask(isp(1))?;
+    let out = rig.wait_for("isp1 is out", EVENTUALLY, |s| !is_in(s, isp(1)))?;
+    ensure!(is_in(&out, isp(2)), "the other gateway answers the kernel");
+    fault.heal()?;
+    Ok(())
+}
+
 pub(crate) fn a_lost_carrier_counts_at_once() -> Result<()> {
     counts_at_once(|rig| {
         let fault = Fault::Carrier.apply(rig.lab(), isp(1))?;

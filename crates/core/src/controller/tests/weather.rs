@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use uplinkd_model::{Counters, ProbeSpec, Target};
+use uplinkd_model::{Counters, NeighbourState, ProbeSpec, Target};
 
 use super::{driver::obey, histories::Dice, *};
 use crate::fixtures;
@@ -397,6 +397,69 @@ fn a_flapping_line_is_held_back() {
 }
 
 #[test]
+fn a_gateway_that_the_kernel_misses_is_a_sign() {
+    const ASKED: NeighbourState = NeighbourState::Asked;
+    let gateway = |n: u8| IpAddr::from([100, 64, n, 1]);
+    let tell = |index, address, state| Event::Neighbour {
+        index,
+        address,
+        state,
+    };
+    // What the kernel says, after how many ms each, of a line that nothing uses and that has just died.
+    let out_after = |words: &[(u64, Event)]| {
+        let mut site = site(1, 0, metered);
+        // The next question of ours is ten seconds away.
+        let asked = site.asked;
+        while site.asked == asked {
+            site.run(100);
+        }
+        site.told.clear();
+        site.change(Weather::Dead);
+        let begun = site.now;
+        for (wait, event) in words {
+            site.run(*wait);
+            site.controller.handle(event.clone(), at(site.now));
+        }
+        site.run(5000);
+        let mut told = site.told.iter();
+        told.find(|(_, health, _)| *health == Health::Down)
+            .map(|(at, _, _)| at - begun)
+    };
+    let silent = out_after(&[(0, tell(1, gateway(1), ASKED))]);
+    assert!(silent.is_some_and(|ms| ms < 1500), "{silent:?}");
+    let failed = out_after(&[(0, tell(1, gateway(1), NeighbourState::Failed))]);
+    assert!(failed < silent, "{failed:?}");
+    for (what, words) in [
+        ("none", vec![]),
+        (
+            "another line's gateway",
+            vec![(0, tell(2, gateway(2), ASKED))],
+        ),
+        (
+            "another neighbour",
+            vec![(0, tell(1, host(1), NeighbourState::Failed))],
+        ),
+        (
+            "one that answers",
+            vec![
+                (0, tell(1, gateway(1), ASKED)),
+                (200, tell(1, gateway(1), NeighbourState::Reachable)),
+            ],
+        ),
+    ] {
+        assert_eq!(out_after(&words), None, "{what}");
+    }
+}
+
+fn metered(spec: &mut ProbeSpec) {
+    let targets = std::mem::take(&mut spec.targets);
+    *spec = ProbeSpec {
+        targets,
+        ..uplinkd_model::Profile::Metered.spec()
+    };
+}
+
+#[test]
 fn a_quiet_line_is_asked_slowly_and_a_metered_one_next_to_never() {
     let count = |change: fn(&mut ProbeSpec)| {
         let mut site = site(1, 0, change);
@@ -408,12 +471,6 @@ fn a_quiet_line_is_asked_slowly_and_a_metered_one_next_to_never() {
     // Three targets each second.
     let balanced = count(|_| {});
     assert!((10_700..10_900).contains(&balanced), "{balanced}");
-    let metered = count(|spec| {
-        let targets = std::mem::take(&mut spec.targets);
-        *spec = ProbeSpec {
-            targets,
-            ..uplinkd_model::Profile::Metered.spec()
-        };
-    });
+    let metered = count(metered);
     assert!((355..365).contains(&metered), "{metered}");
 }

@@ -242,6 +242,19 @@ impl Daemon {
             Hint::Nft => Event::Hint {
                 what: HintKind::Nft,
             },
+            Hint::Neighbour {
+                index,
+                address,
+                state,
+            } => {
+                trace!(index, %address, ?state, "neighbour");
+                let event = Event::Neighbour {
+                    index,
+                    address,
+                    state,
+                };
+                return self.tell_core(event);
+            }
             Hint::Overrun => Event::Hint {
                 what: HintKind::Overrun,
             },
