@@ -87,20 +87,18 @@ pub(crate) fn probes_leave_by_their_uplink_while_it_is_out_of_service() -> Resul
     // The hosts that are asked answer over the other line, so a probe that slipped there would
     // bring the dead one back.
     let before = echoes(&rig, isp(1), "beyond")?;
-    let until = Instant::now() + Duration::from_millis(1500);
-    while Instant::now() < until {
+    // Far more than it would take to bring it back.
+    let enough = || Ok(echoes(&rig, isp(1), "beyond")? >= before + 15);
+    within("the dead line is asked on and on", EVENTUALLY, || {
         let uplink = rig.uplink(isp(1))?;
         ensure!(
             uplink.health == Health::Down && !uplink.in_service,
             "a dead line came back: {uplink:?}"
         );
-        thread::sleep(Duration::from_millis(20));
-    }
-    let during = echoes(&rig, isp(1), "beyond")? - before;
-    // Two hosts every 100 ms make 30; a busy machine may make fewer.
-    ensure!(during >= 15, "only {during} probes by the dead line");
+        enough()
+    })?;
     ensure!(
-        echoes(&rig, isp(1), "gateway")? >= 8,
+        echoes(&rig, isp(1), "gateway")? > 0,
         "the gateway is not asked"
     );
     for n in [1, 2] {
