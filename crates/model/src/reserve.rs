@@ -144,6 +144,12 @@ impl Reserve {
         Mark::new(out.value | self.marks().inbound, out.mask)
     }
 
+    /// The mark of connections that came in, by whichever uplink.
+    pub fn mark_in_any(&self) -> Mark {
+        let inbound = self.marks().inbound;
+        Mark::new(inbound, inbound)
+    }
+
     /// The mark of all connections of an uplink, whichever way they began.
     pub fn mark_all(&self, slot: Slot) -> Mark {
         Mark::new(self.mark_out(slot).value, self.marks().uplink)

@@ -6,6 +6,7 @@
 //! | `bench failover` | how long traffic suffers when a line breaks, here and with others |
 //! | `bench decision` | how long it takes from knowing of a failure to the kernel's acknowledgement |
 //! | `bench idle` | what the daemon costs while nothing happens |
+//! | `bench lines` | whether idle, full, lossy and flapping lines are taken for what they are |
 //! | `bench renumber` | how soon a line that gets another address is right, and what is left of the old |
 //! | `bench storm` | what the daemon costs, and traffic loses, while others change things by the thousand |
 //! | `bench policies` | what policies cost: for packets, and for whoever writes ten thousand |
@@ -17,6 +18,7 @@ mod decision;
 mod failover;
 mod families;
 mod idle;
+mod lines;
 mod machine;
 mod policies;
 pub(crate) mod print;
@@ -41,6 +43,8 @@ pub(crate) enum Bench {
     Decision(decision::DecisionArgs),
     /// Memory and CPU of the daemon while nothing happens.
     Idle(idle::IdleArgs),
+    /// Lines that are idle, full, lossy or flapping: how soon they are known, how often they are switched.
+    Lines(lines::LinesArgs),
     /// Give a line another address and gateway under traffic.
     Renumber(renumber::RenumberArgs),
     /// Change routes, addresses and carriers around the daemon by the thousand.
@@ -61,6 +65,7 @@ pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
         Bench::Failover(args) => failover::run(args),
         Bench::Decision(args) => decision::run(args),
         Bench::Idle(args) => idle::run(args),
+        Bench::Lines(args) => lines::run(args),
         Bench::Renumber(args) => renumber::run(args),
         Bench::Storm(args) => storm::run(args),
         Bench::Policies(args) => policies::run(args),

@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_millis(1);
 /// would miss it.
 const CONNECTIONS: usize = 12;
 /// Nobody watches longer.
-const WATCH_MAX: Duration = Duration::from_secs(120);
+const WATCH_MAX: Duration = Duration::from_secs(600);
 
 /// A watch on one line, until it is dropped.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! | first + 0 | `lookup main suppress_prefixlength 0` | connected and specific routes of others win |
 //! | first + 10 | `oif DEVICE lookup path` | what is bound to a device leaves by it, whatever its health |
 //! | first + 20 | `fwmark INBOUND lookup path` | what came in by an uplink is answered by it, likewise |
+//! | first + 25 | `fwmark INBOUND prohibit`, of all uplinks | what cannot be answered by its uplink is not answered by another, whose provider would see a stranger's address |
 //! | first + 30 | `fwmark UPLINK lookup service` | pinned connections stay; before the `from` rules, since a marked packet may bear another uplink's address |
 //! | last + 0 … 19 | copies of rules of others | they come before the default group as they came before `main` |
 //! | last + 20 | `fwmark OUTLET lookup outlet` | what a policy led somewhere, also when the uplink it was pinned to has failed |
@@ -37,7 +38,11 @@ pub(super) fn rules(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Rule> {
     let mut rules = mirrors::rules(inputs, family);
     rules.insert(specific_routes(inputs, family));
     let lines = inputs.lines.iter().filter(|l| l.family == family);
-    for line in lines.filter(|l| *l.link != LinkState::Absent) {
+    let mut present = lines.filter(|l| *l.link != LinkState::Absent).peekable();
+    if present.peek().is_some() {
+        rules.insert(unanswerable(inputs, family));
+    }
+    for line in present {
         let uplink = line.uplink;
         let is_named = is_first_name(&uplink.interface);
         let (service, path) = (
@@ -73,6 +78,17 @@ pub(super) fn rules(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Rule> {
     let default = lookup(last + 40, reserve.table_outlet(0));
     rules.extend(of_lan(inputs, &default));
     rules
+}
+
+/// A line that has just come back may bring packets before its routes are there.
+fn unanswerable(inputs: &Inputs<'_>, family: Family) -> Rule {
+    let reserve = &inputs.config.reserve;
+    let priority = reserve.rule_priority + 25;
+    Rule {
+        mark: Some(reserve.mark_in_any()),
+        action: RuleAction::Prohibit,
+        ..Rule::lookup(family, priority, TableId::MAIN, reserve.proto)
+    }
 }
 
 /// A rule for what comes from the LAN or is the router's own.

@@ -134,7 +134,7 @@ fn both_families_have_the_same_shape_and_their_own_numbers() {
         (singles.count(), routes.count(), rules.count())
     };
     assert_eq!(count(Family::V4), count(Family::V6));
-    assert_eq!(count(Family::V4), (4, 10, 11));
+    assert_eq!(count(Family::V4), (4, 10, 12));
     let v6 = wanted.routes.iter().filter(|r| r.family() == Family::V6);
     // The kernel makes 1024 of no metric.
     assert!(v6.clone().all(|r| r.metric != 0 && r.source.is_none()));
@@ -143,6 +143,21 @@ fn both_families_have_the_same_shape_and_their_own_numbers() {
         text.contains(&"2001:db8:1::/64 dev wan1 table 7001 metric 1024 proto 177".to_owned()),
         "{text:#?}"
     );
+}
+
+#[test]
+fn what_came_in_and_cannot_be_answered_by_its_uplink_is_not_answered_by_another() {
+    let wanted = wanted(&config(), &machine(), &[1, 2], None);
+    let marks = Reserve::default().marks();
+    let (inbound, all) = (marks.inbound, marks.uplink | marks.inbound);
+    let lookups = [11097, 11098].iter().zip([1, 2]);
+    let lookups = lookups.map(|(table, slot)| {
+        let mark = inbound | (slot << marks.uplink.trailing_zeros());
+        format!("pref 2020 from all fwmark {mark:#x}/{all:#x} lookup {table} proto 177")
+    });
+    let last = format!("pref 2025 from all fwmark {inbound:#x}/{inbound:#x} prohibit proto 177");
+    let expected: Vec<_> = lookups.chain([last]).collect();
+    assert_eq!(rules(&wanted, Family::V4, 2020..2030), expected);
 }
 
 #[test]

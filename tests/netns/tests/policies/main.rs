@@ -51,6 +51,7 @@ fn main() -> ExitCode {
             every_target_leads_where_it_says,
             otherwise_serves_when_nothing_is_live,
             a_strict_policy_never_leaks,
+            what_comes_in_before_its_line_is_ready_is_not_answered_by_another,
             a_refusal_is_fast,
             weights_of_a_group_are_kept,
         }

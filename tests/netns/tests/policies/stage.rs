@@ -202,7 +202,12 @@ impl<'a> Arrivals<'a> {
         Self::at(stage.rig.lab().router(), "postrouting priority 300", [rule])
     }
 
-    fn at(place: &'a Netns, hook: &str, rules: impl IntoIterator<Item = String>) -> Result<Self> {
+    /// Those that come by a hook of a place and that one of these rules takes.
+    pub(crate) fn at(
+        place: &'a Netns,
+        hook: &str,
+        rules: impl IntoIterator<Item = String>,
+    ) -> Result<Self> {
         // Without their addresses: a rule that speaks of one family cannot take note of the other's.
         let who = "meta nfproto . meta l4proto . th sport . meta length";
         let rules = rules.into_iter().map(|r| {

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use uplinkd_lab::{
     Fault,
     programs::ip,
@@ -14,7 +15,7 @@ use uplinkd_model::Family;
 use uplinkd_netns_tests::{
     Ask, EVENTUALLY,
     ask::{ask_all, open_all},
-    isp,
+    isp, within,
 };
 
 use crate::stage::{
@@ -215,6 +216,62 @@ fn ensure_refused(stage: &Stage, port: u16, when: &str) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// A line is back before its routes are, as on a busy machine, and the server goes on with what it had
+/// not been told the end of. What the router or a host says to that is no packet for another line.
+pub(crate) fn what_comes_in_before_its_line_is_ready_is_not_answered_by_another() -> Result<()> {
+    const PORT: u16 = 5005;
+    let stage = Stage::set(&every_target())?;
+    let lab = stage.rig.lab();
+    let leaks = Arrivals::count(&stage, isp(1), &format!("th dport {PORT}"))?;
+    let mut flows = Vec::new();
+    for sender in [Client, Router] {
+        for family in FAMILIES {
+            let spec = FlowSpec {
+                port: PORT,
+                every: Duration::from_millis(4),
+                ..FlowSpec::new(Transport::Tcp, stage.server(family, 0))
+            };
+            flows.push(Flow::start(stage.place(sender)?, spec)?);
+        }
+    }
+    let begun = Instant::now();
+    for flow in &flows {
+        flow.wait_for_answer(begun, EVENTUALLY)
+            .context("a flow does not begin")?;
+    }
+    let broken = Fault::Carrier.apply(lab, isp(2))?;
+    stage.rig.wait_out(isp(2))?;
+    stage
+        .rig
+        .wait_for("it is settled", EVENTUALLY, |s| s.settled)?;
+    let daemon = stage.rig.daemon()?.process();
+    daemon.signal(Signal::SIGSTOP)?;
+    broken.heal()?;
+    // The server repeats itself within that.
+    let repeated = format!("iifname \"core\" th sport {PORT}");
+    let came = Arrivals::at(lab.isp(isp(2)), "prerouting priority raw - 10", [repeated]);
+    let came = came.and_then(|came| {
+        within("the server goes on", EVENTUALLY, || Ok(came.found()? >= 4))?;
+        std::thread::sleep(stretched(Duration::from_millis(500)));
+        leaks.found()
+    });
+    daemon.signal(Signal::SIGCONT)?;
+    let found = came?;
+    ensure!(
+        found == 0,
+        "{found} packets leaked to isp1: {}",
+        leaks.who()?
+    );
+    stage.rig.wait_settled()?;
+    let found = leaks.found()?;
+    ensure!(
+        found == 0,
+        "{found} packets leaked to isp1: {}",
+        leaks.who()?
+    );
     Ok(())
 }
 
