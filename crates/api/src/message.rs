@@ -102,7 +102,7 @@ pub struct UplinkStatus {
 /// A target of an uplink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetStatus {
-    /// As the file names it: `gateway`, `icmp:1.1.1.1`.
+    /// As the file names it: `gateway`, `icmp:1.1.1.1`, `https://example.org/`.
     pub target: String,
     /// Its address, where it has one at the moment.
     pub address: Option<IpAddr>,
@@ -110,6 +110,9 @@ pub struct TargetStatus {
     pub state: TargetState,
     /// Its answers decide about health; others only help to explain.
     pub decides: bool,
+    /// What was wrong with its newest answer, where one came that was no good.
+    #[serde(default)]
+    pub refusal: Option<String>,
     /// The newest round-trip time.
     pub last_rtt_ms: Option<f64>,
     /// The mean round-trip time over the window; none without an answer, as the next four.

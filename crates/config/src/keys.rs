@@ -5,12 +5,14 @@
 
 mod policy;
 mod reserve;
+mod target;
 mod uplink;
 
 use uplinkd_model::Family;
 
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
+pub(crate) use target::{STATUS, TARGET};
 pub(crate) use uplink::{
     IPV4, IPV6, LOSS, PREFIX, PROBE, PROBE_ALL, QUORUM, RATE, RTT, STREAK, UPLINK, WEIGHT,
     nat_words,
@@ -47,8 +49,18 @@ pub(crate) enum Kind {
     Delegated(&'static Keys),
     /// An IPv6 prefix.
     Prefix,
-    /// A list of probe targets.
-    Targets,
+    /// A list of probe targets, each a text or a table of keys.
+    Targets(&'static Keys),
+    /// A probe target.
+    Target,
+    /// A list of texts.
+    Texts,
+    /// An address, or a list of them.
+    Addresses,
+    /// A status of HTTP, or a list of them.
+    Statuses(Bounds),
+    /// Any text.
+    Text,
     /// A 32 bit mask, as a number or as text in hexadecimal.
     MarkMask,
     /// The name of an nft table.

@@ -1,6 +1,7 @@
 //! The file as it is written: every key with its place, types checked, values not.
 
 mod policy;
+mod target;
 
 use std::ops::Range;
 
@@ -11,12 +12,13 @@ use crate::{
     diagnostic::Diagnostic,
     keys,
     quote::quoted,
-    reader::{Found, Reader, Texts, describe},
+    reader::{Found, Reader, describe},
 };
 
 pub(crate) use policy::{
     RawCondition, RawFailback, RawGroup, RawItem, RawMember, RawPolicy, RawSticky, WordOrTable,
 };
+pub(crate) use target::{RawOptions, RawTarget, RawTargets};
 
 /// The whole file.
 #[derive(Default)]
@@ -79,7 +81,7 @@ pub(crate) struct RawPrefix {
 /// `[probe]` or `[uplink.NAME.probe]`.
 #[derive(Default)]
 pub(crate) struct RawProbe {
-    pub(crate) targets: Option<Texts>,
+    pub(crate) targets: Option<RawTargets>,
     pub(crate) quorum: Option<Spanned<i128>>,
     pub(crate) profile: Option<Spanned<String>>,
     pub(crate) interval: Option<Spanned<String>>,
@@ -260,7 +262,7 @@ impl RawProbe {
         };
         let (loss, rtt) = (limits("loss", &keys::LOSS), limits("rtt", &keys::RTT));
         Self {
-            targets: reader.texts("targets", found),
+            targets: RawTargets::read(reader, header, found),
             quorum: reader.integer("quorum", found),
             profile: reader.text("profile", found),
             interval: reader.text("interval", found),

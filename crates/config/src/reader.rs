@@ -166,7 +166,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A list of texts, with the span of the whole. Elements of another type are reported and left
-    /// out; the flag says whether any were.
+    /// out.
     pub(crate) fn texts(&self, name: &str, found: &mut Found) -> Option<Texts> {
         let value = self.get(name)?;
         let Some(array) = value.get_ref().as_array() else {
@@ -181,7 +181,6 @@ impl<'t> Reader<'t> {
             }
         }
         Some(Texts {
-            is_complete: items.len() == array.len(),
             items,
             span: value.span(),
         })
@@ -321,13 +320,12 @@ impl<'t> OneOrMore<'t> {
 pub(crate) struct Texts {
     pub(crate) items: Vec<Spanned<String>>,
     pub(crate) span: Range<usize>,
-    pub(crate) is_complete: bool,
 }
 
 fn hint_of_type(key: &Key, header: &str, value: &DeValue<'_>) -> String {
     let Key { name, .. } = key;
     if let DeValue::String(text) = value {
-        if let Kind::Interfaces | Kind::Targets = key.kind {
+        if let Kind::Interfaces | Kind::Targets(_) = key.kind {
             return format!("write `{name} = [\"{}\"]`", text.escape_debug());
         }
         if text.parse::<i64>().is_ok() {

@@ -8,6 +8,8 @@ use crate::keys::{self, Attribute, Bounds, Key, Keys, Kind, Names};
 
 const IPV4: &str = r"(\d{1,3}\.){3}\d{1,3}";
 const IPV6: &str = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*";
+/// A target as text: no more than its kind and the signs that it may have.
+const TARGET: &str = r"^(gateway|neighbour|dns(\+tcp)?(:[^/\s]+)?(/[^/\s]+)?|tcp:[^\s]+:\d{1,5}|(icmp:)?[0-9A-Za-z_:.-]+|https?://[^\s/?#]+([/?][^\s#]*)?)$";
 const UPLINK_NAME: &str = "^[A-Za-z][A-Za-z0-9_-]{0,14}$";
 /// Names of groups and policies.
 const NAME: &str = "^[A-Za-z][A-Za-z0-9_-]{0,31}$";
@@ -89,11 +91,22 @@ fn value(kind: Kind) -> Value {
             json!({ "oneOf": [prefix, table(keys)] })
         }
         Kind::Prefix => json!({ "type": "string", "pattern": format!(r"^{IPV6}/\d+$") }),
-        Kind::Targets => json!({
+        Kind::Targets(keys) => json!({
             "type": "array",
-            "items": { "type": "string", "pattern": format!("^(gateway|(icmp:)?({IPV4}|{IPV6}))$") },
+            "items": { "oneOf": [value(Kind::Target), table(keys)] },
             "uniqueItems": true,
         }),
+        Kind::Target => json!({ "type": "string", "pattern": TARGET }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 }),
+        Kind::Addresses => {
+            let one = json!({ "type": "string", "pattern": format!("^({IPV4}|{IPV6})$") });
+            json!({ "oneOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+        }
+        Kind::Statuses(bounds) => {
+            let one = value(Kind::Integer(bounds));
+            json!({ "oneOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+        }
+        Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::MarkMask => json!({
             "oneOf": [
                 { "type": "string", "pattern": "^(0[xX][0-9a-fA-F_]+|[0-9_]+)$" },

@@ -139,6 +139,7 @@ impl Controller {
                 self.take_link(index, &name, (admin_up, carrier, gone), now);
             }
             Event::Reply { probe, rtt } => self.take_reply(probe, rtt, now),
+            Event::Refused { probe, why } => self.take_refusal(probe, why, now),
             Event::SendFailed { probe } => self.take_send_failure(probe, now),
             Event::Counted(counters) => self.take_counters(&counters, now),
             Event::Neighbour {

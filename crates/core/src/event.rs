@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use uplinkd_model::{
-    Advice, Config, Connection, Counters, NeighbourState, Observed, Outcome, Plan, UplinkName,
-    notice::Notice,
+    Advice, Config, Connection, Counters, NeighbourState, Observed, Outcome, Plan, Question,
+    UplinkName, notice::Notice,
 };
 
 use crate::prepared::Prepared;
@@ -49,6 +49,13 @@ pub enum Event {
         probe: ProbeId,
         /// How long it took, by the kernel's stamps.
         rtt: Duration,
+    },
+    /// A probe was answered, and not well; counts as lost.
+    Refused {
+        /// Which one.
+        probe: ProbeId,
+        /// What was wrong, in words.
+        why: String,
     },
     /// A probe could not be sent; counts as lost.
     SendFailed {
@@ -107,7 +114,8 @@ pub enum HintKind {
 /// An intention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send a probe; answer with [`Event::Reply`] or [`Event::SendFailed`], or not at all.
+    /// Send a probe; answer with [`Event::Reply`], [`Event::Refused`] or [`Event::SendFailed`], or not at
+    /// all.
     Probe(Probe),
     /// Read the counters of the interfaces of these indexes; answer with [`Event::Counted`], or not at
     /// all.
@@ -139,6 +147,25 @@ pub struct Probe {
     pub device: String,
     /// The mark to set, which leads to the uplink's path table of the target's family.
     pub mark: u32,
-    /// Who is asked.
-    pub target: IpAddr,
+    /// Who is asked what.
+    pub asking: Asking,
+}
+
+/// What a [`Probe`] asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// An ICMP echo of this address.
+    Echo(IpAddr),
+    /// Anything else.
+    Question(Question),
+}
+
+impl Probe {
+    /// The address whose echo is wanted, where it is one.
+    pub fn echo(&self) -> Option<IpAddr> {
+        match self.asking {
+            Asking::Echo(address) => Some(address),
+            Asking::Question(_) => None,
+        }
+    }
 }

@@ -41,7 +41,7 @@ const STUBBORN: Duration = Duration::from_secs(10);
 pub(crate) struct Evidence<'a> {
     pub(crate) spec: &'a ProbeSpec,
     /// Those that have an address at the moment and are not at fault themselves.
-    pub(crate) targets: &'a [(Target, &'a TargetState)],
+    pub(crate) targets: &'a [(&'a Target, &'a TargetState)],
     pub(crate) before: Health,
     /// Before, it was down because nothing answered.
     pub(crate) was_silent: bool,
@@ -60,7 +60,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Reason) {
     let Evidence { spec, before, .. } = *evidence;
     let deciding: Vec<_> = evidence.deciding().collect();
     if deciding.is_empty() {
-        let gateway = spec.targets.iter().all(|t| *t == Target::Gateway);
+        let gateway = spec.targets.iter().all(Target::is_local);
         // A gateway without an address cannot be asked; hosts that are at fault can tell nothing.
         return match gateway || before == Health::Unknown {
             true => (Health::Up, Reason::LinkOnly),
@@ -91,6 +91,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Reason) {
         total,
         quorum,
         gateway_answers: evidence.gateway_answers(),
+        refusals: evidence.refusals(),
     };
     (Health::Down, silent)
 }
@@ -98,8 +99,8 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Reason) {
 /// How many misses in a row fail a target of this line: as many as the file says, and on a line that
 /// loses packets so many that chance does not explain them. The misses of all deciding targets count
 /// together, since a line dies for all of them at once.
-pub(crate) fn misses_needed(spec: &ProbeSpec, targets: &[(Target, &TargetState)]) -> u32 {
-    let deciding = targets.iter().filter(|(t, _)| spec.decides(*t));
+pub(crate) fn misses_needed(spec: &ProbeSpec, targets: &[(&Target, &TargetState)]) -> u32 {
+    let deciding = targets.iter().filter(|(t, _)| spec.decides(t));
     let deciding: Vec<_> = deciding.map(|(_, state)| *state).collect();
     let (asked, lost) = results(&deciding, 1);
     if asked < RESULTS_LEAST || lost < LOSSES_LEAST {
@@ -133,7 +134,7 @@ fn results(targets: &[&TargetState], streak: usize) -> (usize, usize) {
 
 impl<'a> Evidence<'a> {
     fn deciding(&self) -> impl Iterator<Item = &'a TargetState> + '_ {
-        let deciding = self.targets.iter().filter(|(t, _)| self.spec.decides(*t));
+        let deciding = self.targets.iter().filter(|(t, _)| self.spec.decides(t));
         deciding.map(|(_, state)| *state)
     }
 
@@ -153,13 +154,24 @@ impl<'a> Evidence<'a> {
     }
 
     fn gateway_answers(&self) -> Option<bool> {
-        let mut targets = self.targets.iter();
-        let gateway = targets.find(|(t, _)| *t == Target::Gateway && !self.spec.decides(*t))?;
-        match gateway.1.verdict() {
-            TargetVerdict::Pass => Some(true),
-            TargetVerdict::Fail => Some(false),
-            TargetVerdict::Unknown => None,
-        }
+        let targets = self.targets.iter();
+        let local = targets.filter(|(t, _)| t.is_local() && !self.spec.decides(t));
+        // However it is asked, one answer will do.
+        let verdicts: Vec<_> = local.map(|(_, state)| state.verdict()).collect();
+        let has = |verdict| {
+            verdicts
+                .contains(&verdict)
+                .then_some(verdict == TargetVerdict::Pass)
+        };
+        has(TargetVerdict::Pass).or(has(TargetVerdict::Fail))
+    }
+
+    /// What those said that answered, and not well.
+    fn refusals(&self) -> Vec<(String, String)> {
+        let targets = self.targets.iter();
+        let refused =
+            targets.filter_map(|(t, state)| Some((t.to_string(), state.refusal()?.to_owned())));
+        refused.collect()
     }
 
     /// The line carries traffic: how well?
@@ -282,12 +294,12 @@ mod tests {
     }
 
     fn health(quorum: usize, targets: &[(Target, TargetVerdict)], before: Health) -> Health {
-        let asked = targets.iter().map(|(t, _)| *t).collect();
+        let asked = targets.iter().map(|(t, _)| t.clone()).collect();
         let spec = ProbeSpec {
             targets: asked,
             ..spec(quorum)
         };
-        let states: Vec<_> = targets.iter().map(|(t, v)| (*t, state(*v))).collect();
+        let states: Vec<_> = targets.iter().map(|(t, v)| (t, state(*v))).collect();
         judge(&Evidence {
             spec: &spec,
             targets: &states.iter().map(|(t, s)| (*t, s)).collect::<Vec<_>>(),
@@ -329,6 +341,50 @@ mod tests {
             health(1, &[(Target::Gateway, Pass)], Health::Down),
             Health::Up
         );
+    }
+
+    #[test]
+    fn the_gateway_by_any_way_of_asking_is_no_more_than_the_gateway() {
+        let both = [(Target::Gateway, Fail), (Target::Neighbour, Pass)];
+        assert_eq!(health(1, &both, Health::Down), Health::Up);
+        let beside = [(Target::Neighbour, Pass), (host(1), Fail)];
+        assert_eq!(health(1, &beside, Health::Up), Health::Down);
+    }
+
+    #[test]
+    fn what_was_wrong_with_an_answer_is_in_the_reason() {
+        let (mut gateway, mut refusing) = (TargetState::default(), TargetState::default());
+        miss(&mut gateway, 3);
+        miss(&mut refusing, 3);
+        refusing.refused("HTTP status 503".to_owned());
+        let neighbour = state(Pass);
+        let targets = [
+            (&Target::Gateway, &gateway),
+            (&Target::Neighbour, &neighbour),
+            (&host(1), &refusing),
+        ];
+        let spec = ProbeSpec {
+            targets: targets.map(|(t, _)| t.clone()).to_vec(),
+            ..spec(1)
+        };
+        let found = judge(&Evidence {
+            spec: &spec,
+            targets: &targets,
+            before: Health::Up,
+            was_silent: false,
+            is_moving: true,
+            is_alive: false,
+            is_full: false,
+            now: Time(Duration::from_secs(1)),
+        });
+        let expected = "0 of 1 targets answer, 1 needed; the gateway answers, so the fault lies \
+                        beyond it; icmp:198.18.0.1: HTTP status 503";
+        assert_eq!(
+            (found.0, found.1.to_string().as_str()),
+            (Health::Down, expected)
+        );
+        answer(&mut refusing, 1, 1);
+        assert_eq!(refusing.refusal(), None);
     }
 
     #[test]
@@ -379,7 +435,7 @@ mod tests {
             answer(&mut state, 1, ms);
         }
         answer(&mut state, answers.saturating_sub(misses), ms);
-        let targets = [(host(1), &state), (host(2), &state)];
+        let targets = [(&host(1), &state), (&host(2), &state)];
         let mut evidence = Evidence {
             spec,
             targets: &targets,
@@ -447,7 +503,7 @@ mod tests {
                 answer(&mut state, 1, 1);
             }
             answer(&mut state, answers.saturating_sub(misses), 1);
-            let targets = [(host(1), &state), (host(2), &state)];
+            let targets = [(&host(1), &state), (&host(2), &state)];
             misses_needed(&spec(1), &targets)
         };
         assert_eq!(needed(100, 0), 3);
@@ -463,11 +519,11 @@ mod tests {
         let mut state = TargetState::default();
         answer(&mut state, 20, 1);
         miss(&mut state, 10);
-        let targets = [(host(1), &state), (host(2), &state)];
+        let targets = [(&host(1), &state), (&host(2), &state)];
         assert_eq!(misses_needed(&spec(1), &targets), 3);
         // The near miss: an answer among them, and it is a lossy line.
         answer(&mut state, 1, 1);
-        let targets = [(host(1), &state), (host(2), &state)];
+        let targets = [(&host(1), &state), (&host(2), &state)];
         assert!(misses_needed(&spec(1), &targets) > 3);
     }
 
@@ -476,7 +532,7 @@ mod tests {
         let mut state = TargetState::default();
         answer(&mut state, 20, 1);
         miss(&mut state, 3);
-        let targets = [(host(1), &state)];
+        let targets = [(&host(1), &state)];
         let after = |seconds, is_alive| {
             judge(&Evidence {
                 spec: &spec(1),

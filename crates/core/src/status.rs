@@ -83,6 +83,8 @@ pub struct TargetSnapshot {
     pub decides: bool,
     /// The newest round-trip time.
     pub last_rtt: Option<Duration>,
+    /// What was wrong with its newest answer, where something was.
+    pub refusal: Option<String>,
     /// Loss and round-trip times over the window.
     pub figures: Figures,
     /// Probes with a result since the start.

@@ -86,6 +86,9 @@ pub enum Reason {
         quorum: usize,
         /// What the gateway says, where it is probed beside other targets.
         gateway_answers: Option<bool>,
+        /// What those said that answered, and not well: the target, and why.
+        #[serde(default)]
+        refusals: Vec<(String, String)>,
     },
     /// No targets are configured: the link alone decides.
     LinkOnly,
@@ -157,13 +160,20 @@ impl fmt::Display for Reason {
                 total,
                 quorum,
                 gateway_answers,
+                refusals,
             } => {
                 write!(f, "{passing} of {total} targets answer, {quorum} needed")?;
                 match gateway_answers {
-                    Some(true) => f.write_str("; the gateway answers, so the fault lies beyond it"),
-                    Some(false) => f.write_str("; the gateway is silent too"),
-                    None => Ok(()),
+                    Some(true) => {
+                        f.write_str("; the gateway answers, so the fault lies beyond it")?;
+                    }
+                    Some(false) => f.write_str("; the gateway is silent too")?,
+                    None => {}
                 }
+                for (target, why) in refusals {
+                    write!(f, "; {target}: {why}")?;
+                }
+                Ok(())
             }
             Self::LinkOnly => f.write_str("the link is up; no targets are probed"),
             Self::TargetsDown => {

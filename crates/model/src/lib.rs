@@ -20,6 +20,7 @@ pub mod policy;
 pub mod prefix;
 pub mod probe;
 pub mod reserve;
+pub mod target;
 
 pub use advertise::{Advice, LanAdvice, OwnAdvert};
 pub use classify::Classifier;
@@ -34,5 +35,6 @@ pub use net::Family;
 pub use plan::{Outcome, Plan, PlannedStep, Step};
 pub use policy::{Outlet, OutletKind, Policy};
 pub use prefix::{PrefixFacts, PrefixSource};
-pub use probe::{Counters, Limits, Permille, ProbeSpec, Profile, Rates, Target};
+pub use probe::{Counters, Limits, Permille, ProbeSpec, Profile, Rates};
 pub use reserve::Reserve;
+pub use target::{Host, Question, Service, Subject, Target};

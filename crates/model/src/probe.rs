@@ -1,27 +1,10 @@
 //! What is asked of the world to learn whether an uplink works.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// An address that is asked again and again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Target {
-    /// The uplink's gateway, whatever its address is at the moment.
-    Gateway,
-    /// ICMP echo to a host beyond the gateway.
-    Icmp(IpAddr),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gateway => f.write_str("gateway"),
-            Self::Icmp(address) => write!(f, "icmp:{address}"),
-        }
-    }
-}
+use crate::target::Target;
 
 /// How an uplink is probed.
 ///
@@ -143,13 +126,13 @@ impl Profile {
 
 impl ProbeSpec {
     /// Whether this target's answers decide about health, rather than only explain it.
-    pub fn decides(&self, target: Target) -> bool {
-        target != Target::Gateway || self.targets.iter().all(|t| *t == Target::Gateway)
+    pub fn decides(&self, target: &Target) -> bool {
+        !target.is_local() || self.targets.iter().all(Target::is_local)
     }
 
     /// How many targets decide.
     pub fn deciding(&self) -> usize {
-        self.targets.iter().filter(|t| self.decides(**t)).count()
+        self.targets.iter().filter(|t| self.decides(t)).count()
     }
 }
 

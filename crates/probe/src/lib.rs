@@ -1,14 +1,25 @@
-//! Asks hosts for an ICMP echo, out by a given uplink, and says how long the answers took.
+//! Asks hosts, out by a given uplink, and says how long the answers took or what was wrong with them.
 //!
-//! The engine only sends and reports. When to ask and what counts as a loss is decided elsewhere,
-//! so there are no timers here: a probe whose answer never comes is simply never reported.
+//! The engine only sends and reports. When to ask and what counts as a loss is decided elsewhere: a
+//! probe whose answer never comes is simply never reported.
 //!
-//! Start with [`Prober`]. `packet` is the wire format, `socket` one socket with its probes under
-//! way, `outstanding` the table of those.
+//! For ICMP echoes of addresses, of which there may be thousands each second, start with [`Prober`]:
+//! `packet` is the wire format, `socket` one socket with its probes under way, `outstanding` the table
+//! of those. For everything else start with [`Asker`]: `service` says which question is asked how,
+//! `line` binds sockets, `names` looks up hosts over the line that is tested, and asks the `resolvers`
+//! that were given for it.
 
+mod asker;
+mod dns;
+mod line;
+mod names;
 mod outstanding;
 mod packet;
 mod prober;
+mod resolvers;
+mod service;
 mod socket;
 
+pub use asker::{Answer, Asker, Inquiry};
+pub use line::Line;
 pub use prober::{Probe, Prober, Reply, SendError};

@@ -95,25 +95,28 @@ impl Net {
 
     /// Whether a probe is answered: it must leave by its uplink through the fake tables, and arrive.
     pub fn answers(&self, kernel: &Kernel, probe: &Probe, luck: &mut fastrand::Rng) -> bool {
+        let Some(target) = probe.echo() else {
+            return false;
+        };
         let packet = Packet {
             iif: "lo",
             oif: Some(&probe.device),
             from: None,
-            to: probe.target,
+            to: target,
             mark: probe.mark,
         };
-        let line = if is_link_local(probe.target) {
+        let line = if is_link_local(target) {
             // The device is the scope: no table is asked.
             self.line_on(&probe.device, Family::V6)
-                .filter(|n| self.lines[*n].gateway == Some(probe.target))
+                .filter(|n| self.lines[*n].gateway == Some(target))
                 .filter(|n| self.has_link(kernel, *n))
         } else {
             let answer = kernel.lookup(&packet);
             let way = answer.as_ref().and_then(|a| a.ways.first());
-            way.and_then(|w| self.line_of(kernel, w, probe.target))
+            way.and_then(|w| self.line_of(kernel, w, target))
         };
         line.is_some_and(|line| {
-            self.would_answer(line, probe.target) && luck.u8(0..100) >= self.lines[line].loss
+            self.would_answer(line, target) && luck.u8(0..100) >= self.lines[line].loss
         })
     }
 

@@ -55,7 +55,7 @@ fn expected_of(index: usize, uplinks: &[Uplink], kernel: &Kernel, net: &Net) -> 
         .iter()
         .filter_map(|t| match t {
             Target::Icmp(address) => Some(*address),
-            Target::Gateway => None,
+            Target::Gateway | Target::Neighbour | Target::Service(_) => None,
         })
         .collect();
     if asked.is_empty() && access.probe.targets.contains(&Target::Gateway) {
@@ -109,7 +109,7 @@ fn is_at_fault(
     let another_answers = |line: &usize| {
         targets(line).iter().any(|target| match target {
             Target::Icmp(other) => *other != host && net.would_answer(*line, *other),
-            Target::Gateway => false,
+            Target::Gateway | Target::Neighbour | Target::Service(_) => false,
         })
     };
     net.dead_hosts.contains(&host)

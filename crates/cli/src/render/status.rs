@@ -173,7 +173,11 @@ fn target(target: &TargetStatus) -> String {
         },
         TargetState::Fail => format!("fails ({} lost)", percent(target.loss)),
     };
-    format!("{} {state}", escape(&target.target))
+    let target_and_state = format!("{} {state}", escape(&target.target));
+    match &target.refusal {
+        Some(why) => format!("{target_and_state}: {}", escape(why)),
+        None => target_and_state,
+    }
 }
 
 fn groups(out: &mut String, status: &Status) {

@@ -18,6 +18,7 @@ mod probe;
 mod quality;
 mod reserve;
 mod room;
+mod target;
 mod uplink;
 
 use std::{

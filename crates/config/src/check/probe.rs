@@ -1,23 +1,21 @@
 //! How uplinks are watched: `[probe]` for all, `[uplink.NAME.probe]` for one.
 
-use std::{collections::BTreeMap, net::IpAddr, ops::Range, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use toml::Spanned;
 use uplinkd_model::{Family, Gateway, ProbeSpec, Profile, Target};
 
 use crate::{
     check::{
-        address::{self, Scope},
         bounded,
         duration::{self, Limits},
-        quality, word,
+        quality, target, word,
     },
     diagnostic::Diagnostic,
     keys,
     parsed::Field,
-    quote::{meant, quoted},
     raw::RawProbe,
-    reader::{Found, Texts},
+    reader::Found,
 };
 
 type Spans = BTreeMap<Field, Range<usize>>;
@@ -74,10 +72,7 @@ impl Spec {
 
 fn of_family(spec: &ProbeSpec, family: Family) -> ProbeSpec {
     let mut own = spec.clone();
-    own.targets.retain(|target| match target {
-        Target::Gateway => true,
-        Target::Icmp(address) => Family::of(*address) == family,
-    });
+    own.targets.retain(|target| target.concerns(family));
     own.quorum = own.quorum.min(own.deciding().max(1));
     own
 }
@@ -122,7 +117,7 @@ impl Defaults {
         let own = self.overlaid(raw, whose, families, found);
         for gateway in gateways {
             if let (Gateway::Address(gateway), Some(targets)) = (gateway, &raw.targets) {
-                warn_of_gateway(gateway, targets, whose, found);
+                target::warn_of_gateway(gateway, targets, whose, found);
             }
         }
         spans.extend(own.spans);
@@ -144,7 +139,7 @@ impl Defaults {
         let (mut spec, mut spans, mut is_sound) = (spec.clone(), spans.clone(), *is_sound);
         let what = |key: &str| format!("the {key} of {whose}");
         if let Some(texts) = &raw.targets {
-            let targets = targets(texts, whose, found);
+            let targets = target::check_all(texts, whose, found);
             is_sound &= texts.is_complete && targets.len() == texts.items.len();
             spec.targets = targets;
             spans.insert(Field::Targets, texts.span.clone());
@@ -287,112 +282,4 @@ fn quorum_within_reach(
         diagnostic = diagnostic.note(targets.clone(), "the targets");
     }
     found.push(diagnostic);
-}
-
-fn targets(texts: &Texts, whose: &str, found: &mut Found) -> Vec<Target> {
-    let mut seen: Vec<(Target, Range<usize>)> = Vec::new();
-    let mut targets = Vec::new();
-    for text in &texts.items {
-        let Some(target) = target(text, whose, found) else {
-            continue;
-        };
-        if let Some((_, first)) = seen.iter().find(|(t, _)| *t == target) {
-            found.push(
-                Diagnostic::error(
-                    text.span(),
-                    format!(
-                        "target {} of {whose} is there twice",
-                        quoted(&target.to_string())
-                    ),
-                )
-                .label("again here")
-                .hint("keep one of them: it would be asked twice and count twice")
-                .note(first.clone(), "first here"),
-            );
-            continue;
-        }
-        seen.push((target, text.span()));
-        targets.push(target);
-    }
-    targets
-}
-
-fn target(text: &Spanned<String>, whose: &str, found: &mut Found) -> Option<Target> {
-    let word = text.get_ref().as_str();
-    if word == "gateway" {
-        return Some(Target::Gateway);
-    }
-    let (kind, rest) = match word.split_once(':') {
-        Some((kind, rest)) if word.parse::<IpAddr>().is_err() => (kind, rest),
-        _ => ("icmp", word),
-    };
-    if let Some(meant) = meant(word, ["gateway"]) {
-        let message = format!("target {} of {whose} is of no known kind", quoted(word));
-        found.push(
-            Diagnostic::error(text.span(), message)
-                .label("not a target")
-                .hint(format!("did you mean \"{meant}\"?")),
-        );
-        return None;
-    }
-    let what = format!("target {} of {whose}", quoted(word));
-    let refused = match kind {
-        "icmp" => match address::host(rest, Scope::Beyond) {
-            Ok(address) => return Some(Target::Icmp(address)),
-            Err(unusable) => {
-                let hint = if is_like_a_name(rest) {
-                    NO_NAMES.to_owned()
-                } else {
-                    unusable.hint
-                };
-                Diagnostic::error(
-                    text.span(),
-                    format!("{what} cannot be asked: it is {}", unusable.reason),
-                )
-                .label(unusable.reason)
-                .hint(hint)
-            }
-        },
-        "tcp" | "dns" | "http" | "https" | "arp" | "nd" => Diagnostic::error(
-            text.span(),
-            format!(
-                "this version does not know {kind} targets yet, such as {}",
-                quoted(word)
-            ),
-        )
-        .label("comes with a later version")
-        .hint("write \"icmp:ADDRESS\" or \"gateway\" until then"),
-        _ => Diagnostic::error(text.span(), format!("{what} is of no known kind"))
-            .label("not a target")
-            .hint("write \"gateway\", \"icmp:1.1.1.1\" or an address"),
-    };
-    found.push(refused);
-    None
-}
-
-const NO_NAMES: &str =
-    "give its address: looking up the name would need the very uplink that is probed";
-
-fn is_like_a_name(word: &str) -> bool {
-    word.contains('.') && word.starts_with(|c: char| c.is_ascii_alphabetic())
-}
-
-/// The gateway's own address is no proof of the internet behind it, yet would decide.
-fn warn_of_gateway(gateway: IpAddr, texts: &Texts, whose: &str, found: &mut Found) {
-    for text in &texts.items {
-        let word = text.get_ref();
-        let address = word.strip_prefix("icmp:").unwrap_or(word);
-        if address.parse() == Ok(gateway) {
-            let message = format!(
-                "target {} of {whose} is its own gateway, which proves nothing about \
-                 the internet behind it",
-                quoted(word)
-            );
-            found.push(
-                Diagnostic::warning(text.span(), message)
-                .label("the gateway")
-                .hint("write \"gateway\", which explains but does not decide, or a host beyond it"),
-            );
-        }
-    }
 }

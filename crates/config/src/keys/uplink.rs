@@ -2,7 +2,7 @@
 
 use uplinkd_model::{Family, Group};
 
-use super::{Bounds, Key, Keys, Kind, absent, optional, required, table};
+use super::{Bounds, Key, Keys, Kind, TARGET, absent, optional, required, table};
 
 pub(crate) const WEIGHT: Bounds = Bounds::new(1, Group::WEIGHT_MAX as i128);
 /// More targets than anybody has; how many there are is checked against the targets themselves.
@@ -157,9 +157,9 @@ const PROBE_KEYS: &[Key] = &[
         example: r#"["gateway", "icmp:1.1.1.1", "icmp:8.8.8.8"]"#,
         ..optional(
             "targets",
-            Kind::Targets,
+            Kind::Targets(&TARGET),
             TARGETS,
-            "who is asked, each family its own; the gateway only explains, the others decide; none: the link alone decides",
+            "who is asked: \"gateway\", \"neighbour\", \"icmp:HOST\", \"tcp:HOST:PORT\", \"dns\", \"dns:SERVER/NAME\", \"https://…\", or a table with more about it; the gateway only explains, the others decide; none: the link alone decides",
         )
     },
     optional(

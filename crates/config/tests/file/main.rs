@@ -20,6 +20,7 @@ mod properties;
 mod reserve;
 mod scale;
 mod syntax;
+mod targets;
 mod uplinks;
 
 /// What a user sees of a text: its mistakes, or its warnings.

@@ -1,16 +1,17 @@
 //! Lines: what is known of each family of each uplink, and its settled health.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ipnet::Ipv6Net;
 use uplinkd_model::{
-    Access, Config, Family, Health, Mark, Observed, ProbeSpec, Reason, Target, Uplink, UplinkName,
-    notice::Notice,
+    Access, Config, Family, Health, Mark, Observed, ProbeSpec, Question, Reason, Subject, Target,
+    Uplink, UplinkName, notice::Notice,
 };
 
 use super::{Controller, serve::News};
 use crate::{
     Time,
+    event::Asking,
     facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
     health::{damping::Damping, neighbour::Neighbour, traffic::Traffic},
@@ -177,10 +178,40 @@ impl Controller {
 
     /// The address of a target, where it has one at the moment.
     pub(super) fn address_of(&self, key: TargetKey) -> Option<IpAddr> {
-        match self.access_of(key.line).probe.targets[key.target] {
-            Target::Gateway => self.lines[key.line].link.usable()?.gateway,
-            Target::Icmp(address) => Some(address),
+        match &self.access_of(key.line).probe.targets[key.target] {
+            Target::Gateway | Target::Neighbour => self.lines[key.line].link.usable()?.gateway,
+            Target::Icmp(address) => Some(*address),
+            Target::Service(service) => service.host()?.address(),
         }
+    }
+
+    /// Whether a target can be asked at the moment.
+    pub(super) fn can_ask(&self, key: TargetKey) -> bool {
+        match &self.access_of(key.line).probe.targets[key.target] {
+            Target::Service(_) => true,
+            Target::Gateway | Target::Neighbour | Target::Icmp(_) => self.address_of(key).is_some(),
+        }
+    }
+
+    /// What to ask of a target, where it can be asked at the moment.
+    pub(super) fn asking_of(&self, key: TargetKey) -> Option<Asking> {
+        let (line, spec) = (&self.lines[key.line], &self.access_of(key.line).probe);
+        let target = &spec.targets[key.target];
+        let subject = match target {
+            Target::Gateway | Target::Icmp(_) => {
+                return self.address_of(key).map(Asking::Echo);
+            }
+            Target::Neighbour => Subject::Neighbour(self.address_of(key)?),
+            Target::Service(service) => Subject::Service(Arc::clone(service)),
+        };
+        let link = line.link.usable();
+        let own = link.and_then(|l| l.addresses.first());
+        Some(Asking::Question(Question {
+            subject,
+            family: line.family,
+            source: own.map(ipnet::IpNet::addr),
+            limit: target.limit(spec.timeout),
+        }))
     }
 
     /// An interface changed: what its carrier says counts at once, the rest is looked up.
@@ -387,7 +418,7 @@ impl Controller {
                 .map_or_else(|| "none (point to point)".to_owned(), |g| g.to_string());
             let targets = &access(&self.config, line).probe.targets;
             for (target, asked) in targets.iter().enumerate() {
-                if *asked == Target::Gateway {
+                if asked.is_local() {
                     line.targets[target] = TargetState::default();
                     self.schedule.stop(TargetKey {
                         line: index,

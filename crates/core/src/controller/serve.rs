@@ -78,10 +78,10 @@ impl Controller {
     fn answers_now(&self, index: usize) -> bool {
         let spec = &self.access_of(index).probe;
         let mut deciding = self.asked_targets(index);
-        deciding.retain(|(t, _)| spec.decides(*t));
+        deciding.retain(|(t, _)| spec.decides(t));
         if deciding.iter().any(|(_, t)| t.missed_last()) {
             let at_fault = self.targets_at_fault(self.lines[index].family);
-            deciding.retain(|(t, _)| !at_fault.contains(t));
+            deciding.retain(|(t, _)| !at_fault.contains(*t));
         }
         let answering = deciding.iter().filter(|(_, t)| !t.missed_last()).count();
         answering >= spec.quorum.min(deciding.len())

@@ -232,7 +232,7 @@ impl Controller {
             let (interval, targets) = (self.access_of(index).probe.interval, line.targets.len());
             let interval = interval.min(FIRST_ROUND);
             for key in TargetKey::all(index, targets) {
-                if !self.schedule.is_running(key) && self.address_of(key).is_some() {
+                if !self.schedule.is_running(key) && self.can_ask(key) {
                     let first = key.turn(now, interval, targets);
                     self.schedule.start(key, first);
                 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use uplinkd_model::{
-    Config, Desired, Family, Group, Outlet, OutletKind, Rule, Target, UplinkName,
+    Config, Desired, Family, Group, Outlet, OutletKind, Rule, UplinkName,
     notice::Share,
     policy::{End, Outflow, OutletTier},
 };
@@ -105,15 +105,16 @@ impl Controller {
 
     fn target_snapshot(&self, key: TargetKey) -> TargetSnapshot {
         let spec = &self.access_of(key.line).probe;
-        let target: Target = spec.targets[key.target];
+        let target = &spec.targets[key.target];
         let state = &self.lines[key.line].targets[key.target];
         let (sent, lost) = state.counts();
         TargetSnapshot {
-            target,
+            target: target.clone(),
             address: self.address_of(key),
             verdict: state.verdict(),
             decides: spec.decides(target),
             last_rtt: state.last_rtt(),
+            refusal: state.refusal().map(str::to_owned),
             figures: state.figures(),
             sent,
             lost,

@@ -30,14 +30,17 @@ impl Controller {
         while let Some(due) = self.schedule.next_due(now, |key| {
             let line = &self.lines[key.line];
             let spec = &access(&self.config, line).probe;
+            let (target, pace) = (&spec.targets[key.target], spec.targets[key.target].pace());
             let interval = match line.burst.is_on() {
-                true => spec.burst.min(spec.interval),
-                false => spec.interval,
+                true => spec.burst.min(spec.interval).max(pace.burst),
+                false => spec.interval.max(pace.rest),
             };
+            let timeout = target.limit(spec.timeout);
             Timing {
                 interval,
-                patience: line.targets[key.target].patience.limit(spec.timeout),
-                timeout: spec.timeout,
+                patience: line.targets[key.target].patience.limit(timeout),
+                timeout,
+                least: pace.is_alone.then_some(pace.burst),
             }
         }) {
             match due {
@@ -64,7 +67,7 @@ impl Controller {
         let interval = self.access_of(key.line).probe.interval;
         self.lines[key.line].burst.heed_end(interval, now);
         let uplink = self.uplink_of(key.line);
-        let Some(target) = self.address_of(key) else {
+        let Some(asking) = self.asking_of(key) else {
             self.schedule.stop(key);
             return;
         };
@@ -75,7 +78,7 @@ impl Controller {
             uplink: name,
             device,
             mark,
-            target,
+            asking,
         }));
     }
 
@@ -87,6 +90,7 @@ impl Controller {
         let (Reply::InTime(key, _) | Reply::Late(key)) = reply;
         let line = &mut self.lines[key.line];
         let spec = &access(&self.config, line).probe;
+        let limit = spec.targets[key.target].limit(spec.timeout);
         let rise = match line.judged {
             Health::Down => spec.rise,
             Health::Unknown | Health::Up | Health::Degraded => 1,
@@ -94,8 +98,8 @@ impl Controller {
         let target = &mut line.targets[key.target];
         let was_failing = target.verdict() != TargetVerdict::Pass;
         match reply {
-            Reply::Late(_) if rtt <= spec.timeout => target.answered_late(probe, rtt, rise),
-            Reply::InTime(..) if rtt <= spec.timeout => {
+            Reply::Late(_) if rtt <= limit => target.answered_late(probe, rtt, rise),
+            Reply::InTime(..) if rtt <= limit => {
                 target.answered(probe, rtt, rise, spec, now);
             }
             Reply::Late(_) => target.gave_up(probe),
@@ -110,6 +114,22 @@ impl Controller {
         }
         self.end_burst_if_clear(key.line, now);
         self.rejudge(key.line, now);
+    }
+
+    /// An answer came that is no good. That is a miss at once, and its reason is kept for people.
+    pub(super) fn take_refusal(&mut self, probe: ProbeId, why: String, now: Time) {
+        let Some(reply) = self.schedule.close(probe) else {
+            return;
+        };
+        let (Reply::InTime(key, _) | Reply::Late(key)) = reply;
+        self.lines[key.line].targets[key.target].refused(why);
+        if let Reply::InTime(key, asked) = reply {
+            self.count_missed(key, probe, asked, now);
+        }
+        self.lines[key.line].targets[key.target].gave_up(probe);
+        if let Reply::Late(_) = reply {
+            self.rejudge(key.line, now);
+        }
     }
 
     /// A question could not be sent.
@@ -155,9 +175,8 @@ impl Controller {
     /// Asks a target that has fallen silent on the other lines as well: where it is silent there too, it
     /// is the one at fault.
     fn ask_elsewhere(&mut self, key: TargetKey, now: Time) {
-        let asked = |c: &Self, key: TargetKey| c.access_of(key.line).probe.targets[key.target];
-        let target = asked(self, key);
-        if target == Target::Gateway {
+        let target = self.access_of(key.line).probe.targets[key.target].clone();
+        if target.is_local() {
             return;
         }
         let family = self.lines[key.line].family;
@@ -166,7 +185,7 @@ impl Controller {
                 continue;
             }
             for other in TargetKey::all(line, self.lines[line].targets.len()) {
-                if asked(self, other) == target {
+                if self.access_of(line).probe.targets[other.target] == target {
                     self.schedule.hasten(other, now);
                 }
             }
@@ -184,8 +203,16 @@ impl Controller {
         let (clear, count) = (spec.rise.max(CLEAR), line.targets.len());
         let mut asked: Vec<_> = TargetKey::all(index, count).collect();
         asked.retain(|key| self.schedule.is_running(*key));
-        let is_clear = |t: &TargetState| t.answers_in_burst() >= clear || t.misses() >= silent;
-        if !asked.iter().all(|key| is_clear(&line.targets[key.target])) {
+        let is_clear = |key: &TargetKey| {
+            let state = &line.targets[key.target];
+            // What may be asked seldom only shall not hold up the burst of the others.
+            let clear = match spec.targets[key.target].pace().is_alone {
+                true => spec.rise,
+                false => clear,
+            };
+            state.answers_in_burst() >= clear || state.misses() >= silent
+        };
+        if !asked.iter().all(is_clear) {
             return;
         }
         line.burst.end();
@@ -200,11 +227,11 @@ impl Controller {
     }
 
     /// The targets of a line that have an address at the moment, with what is known of them.
-    pub(super) fn asked_targets(&self, index: usize) -> Vec<(Target, &TargetState)> {
+    pub(super) fn asked_targets(&self, index: usize) -> Vec<(&Target, &TargetState)> {
         let (spec, state) = (&self.access_of(index).probe, &self.lines[index]);
         let keys = TargetKey::all(index, spec.targets.len());
-        let keys = keys.filter(|key| self.address_of(*key).is_some());
-        keys.map(|key| (spec.targets[key.target], &state.targets[key.target]))
+        let keys = keys.filter(|key| self.can_ask(*key));
+        keys.map(|key| (&spec.targets[key.target], &state.targets[key.target]))
             .collect()
     }
 
@@ -230,14 +257,14 @@ impl Controller {
             .filter(|(_, l)| l.family == family && l.link.usable().is_some())
             .map(|(index, _)| (index, self.asked_targets(index)))
             .collect();
-        let mut silent: BTreeMap<Target, (usize, usize, bool)> = BTreeMap::new();
+        let mut silent: BTreeMap<&Target, (usize, usize, bool)> = BTreeMap::new();
         for (index, targets) in &lines {
             let spec = &self.access_of(*index).probe;
             let answers = |t: &TargetState| t.verdict() == TargetVerdict::Pass && !t.missed_last();
-            for (target, state) in targets.iter().filter(|(t, _)| *t != Target::Gateway) {
+            for (target, state) in targets.iter().filter(|(t, _)| !t.is_local()) {
                 let others = targets.iter().filter(|(t, _)| t != target);
-                let mut others = others.filter(|(t, _)| *t != Target::Gateway);
-                let (asked, missing, is_contrasted) = silent.entry(*target).or_default();
+                let mut others = others.filter(|(t, _)| !t.is_local());
+                let (asked, missing, is_contrasted) = silent.entry(target).or_default();
                 *asked += 1;
                 *missing += usize::from(is_missing(state, spec));
                 *is_contrasted |= others.any(|(_, other)| answers(other));
@@ -248,7 +275,7 @@ impl Controller {
             .filter(|(_, (asked, missing, is_contrasted))| {
                 *asked > 1 && asked == missing && *is_contrasted
             });
-        at_fault.map(|(target, _)| target).collect()
+        at_fault.map(|(target, _)| target.clone()).collect()
     }
 
     /// Asks for the counters of the lines that are watched, when it is time.
@@ -353,7 +380,7 @@ impl Controller {
         // Looked for only where it could make a difference.
         if targets.iter().any(|(_, t)| t.misses() >= spec.fall) {
             let at_fault = self.targets_at_fault(state.family);
-            targets.retain(|(t, _)| !at_fault.contains(t));
+            targets.retain(|(t, _)| !at_fault.contains(*t));
         }
         let is_queueing = targets.iter().any(|(_, t)| t.patience.is_queueing());
         let is_full = state
@@ -379,7 +406,7 @@ impl Controller {
         // other lines have to be heard, which are asked at this moment.
         let in_doubt = self.targets_in_doubt(state.family);
         let mut sure = targets.clone();
-        sure.retain(|(t, _)| !in_doubt.contains(t));
+        sure.retain(|(t, _)| !in_doubt.contains(*t));
         if sure.len() == targets.len() {
             return found;
         }

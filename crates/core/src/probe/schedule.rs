@@ -57,6 +57,9 @@ pub(crate) struct Timing {
     pub(crate) patience: Duration,
     /// When it does not count any more; at least `patience`.
     pub(crate) timeout: Duration,
+    /// For a target that is dear to ask: the least time between two questions. The next one waits
+    /// until the last one is answered or missed.
+    pub(crate) least: Option<Duration>,
 }
 
 /// A question without an answer.
@@ -79,7 +82,13 @@ pub(crate) struct Schedule {
     ask_times: BTreeMap<TargetKey, Time>,
     open: BTreeMap<ProbeId, Open>,
     deadlines: BTreeSet<(Time, ProbeId)>,
+    /// Of targets that are dear to ask: when they were asked last, and their open questions.
+    dear: BTreeMap<TargetKey, (Time, Vec<ProbeId>)>,
 }
+
+/// Open questions of a target that is dear to ask. Where so many are missed and not yet over, the
+/// next one waits.
+const OPEN_MAX: usize = 4;
 
 impl Schedule {
     /// The earliest moment at which something is due.
@@ -119,6 +128,7 @@ impl Schedule {
     /// Stops asking a target and forgets its open questions.
     pub(crate) fn stop(&mut self, key: TargetKey) {
         self.stop_asking(key);
+        self.dear.remove(&key);
         let open = self.open.iter().filter(|(_, open)| open.key == key);
         let gone: Vec<_> = open.map(|(id, open)| (open.at, *id)).collect();
         for (at, id) in gone {
@@ -156,12 +166,20 @@ impl Schedule {
             self.deadlines.insert((open.at, id));
             return Some(Due::Missed(key, id, asked));
         }
-        let (at, key) = self.asks.first().copied().filter(|(at, _)| *at <= now)?;
+        let (at, key, timing) = loop {
+            let (at, key) = self.asks.first().copied().filter(|(at, _)| *at <= now)?;
+            let timing = timing(key);
+            match timing.least.and_then(|least| self.wait(key, least, now)) {
+                Some(later) => self.start(key, later),
+                None => break (at, key, timing),
+            }
+        };
         let Timing {
             interval,
             patience,
             timeout,
-        } = timing(key);
+            least,
+        } = timing;
         let next = (at + interval).max(now);
         self.start(key, if next <= now { now + interval } else { next });
         let id = ProbeId(self.next_id);
@@ -175,7 +193,25 @@ impl Schedule {
         };
         self.open.insert(id, open);
         self.deadlines.insert((open.at, id));
+        if least.is_some() {
+            let (last, open) = self.dear.entry(key).or_default();
+            *last = now;
+            open.push(id);
+        }
         Some(Due::Ask(key, id))
+    }
+
+    /// Until when a target that is dear to ask has to be left alone, if it has to.
+    fn wait(&mut self, key: TargetKey, least: Duration, now: Time) -> Option<Time> {
+        let Self { open, dear, .. } = self;
+        let (last, questions) = dear.get_mut(&key)?;
+        questions.retain(|id| open.contains_key(id));
+        let is_waiting = |id: &ProbeId| open.get(id).is_some_and(|o| !o.is_missed);
+        if *last + least > now {
+            return Some(*last + least);
+        }
+        let is_busy = questions.len() >= OPEN_MAX || questions.iter().any(is_waiting);
+        is_busy.then(|| now + least)
     }
 
     /// Closes an open question. `None` where it was given up, or never asked.
@@ -204,6 +240,7 @@ mod tests {
             interval: Duration::from_millis(100),
             patience: Duration::from_millis(150),
             timeout: Duration::from_millis(400),
+            least: None,
         }
     }
 
@@ -270,6 +307,54 @@ mod tests {
         ));
         assert_eq!(schedule.next_due(at(60_000), timing), None);
         assert_eq!(schedule.next_deadline(), Some(at(60_100)));
+    }
+
+    fn dear(key: TargetKey) -> Timing {
+        Timing {
+            interval: Duration::from_millis(60),
+            least: Some(Duration::from_millis(50)),
+            ..timing(key)
+        }
+    }
+
+    #[test]
+    fn a_dear_target_is_asked_again_only_once_its_answer_came_or_is_missed() {
+        let mut schedule = Schedule::default();
+        let ask = |n| Some(Due::Ask(KEY, ProbeId(n)));
+        schedule.start(KEY, at(0));
+        assert_eq!(schedule.next_due(at(0), dear), ask(0));
+        assert_eq!(schedule.next_due(at(60), dear), None);
+        assert_eq!(schedule.next_deadline(), Some(at(110)));
+        schedule.close(ProbeId(0));
+        assert_eq!(schedule.next_due(at(110), dear), ask(1));
+        // Somebody wants to know at once, and has to wait for the least time.
+        schedule.close(ProbeId(1));
+        schedule.hasten(KEY, at(120));
+        assert_eq!(schedule.next_due(at(120), dear), None);
+        assert_eq!(schedule.next_due(at(160), dear), ask(2));
+        assert!(matches!(
+            schedule.next_due(at(310), dear),
+            Some(Due::Missed(..))
+        ));
+        assert_eq!(schedule.next_due(at(310), dear), ask(3));
+    }
+
+    #[test]
+    fn few_questions_of_a_dear_target_are_open_however_long_they_take() {
+        let slow = |key| Timing {
+            patience: Duration::from_millis(50),
+            timeout: Duration::from_secs(5),
+            ..dear(key)
+        };
+        let mut schedule = Schedule::default();
+        schedule.start(KEY, at(0));
+        let mut asked = 0;
+        for ms in 0..3000 {
+            while let Some(due) = schedule.next_due(at(ms), slow) {
+                asked += usize::from(matches!(due, Due::Ask(..)));
+            }
+        }
+        assert_eq!((asked, schedule.open.len()), (OPEN_MAX, OPEN_MAX));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct TargetState {
     silent_since: Option<Time>,
     pub(crate) window: Window,
     pub(crate) patience: Patience,
+    /// What was wrong with the newest answer.
+    refusal: Option<String>,
     sent: u64,
     lost: u64,
 }
@@ -77,6 +79,7 @@ impl TargetState {
         self.answers_in_burst = self.answers_in_burst.saturating_add(1);
         self.misses_in_a_row = 0;
         self.silent_since = None;
+        self.refusal = None;
         let needed = match self.passing == Some(false) || self.distrusted {
             true => rise,
             false => 1,
@@ -105,6 +108,16 @@ impl TargetState {
         if self.misses_in_a_row >= fall {
             self.passing = Some(false);
         }
+    }
+
+    /// An answer came, and was no good.
+    pub(crate) fn refused(&mut self, why: String) {
+        self.refusal = Some(why);
+    }
+
+    /// What was wrong with the newest answer, where something was.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// An answer that was missed will not count any more.

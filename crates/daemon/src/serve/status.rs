@@ -177,6 +177,7 @@ fn target(t: &TargetSnapshot) -> TargetStatus {
             TargetVerdict::Fail => TargetState::Fail,
         },
         decides: t.decides,
+        refusal: t.refusal.clone(),
         last_rtt_ms: t.last_rtt.map(milliseconds),
         mean_rtt_ms: t.figures.mean.map(milliseconds),
         deviation_ms: t.figures.deviation.map(milliseconds),

@@ -74,7 +74,7 @@ impl World {
             let wait = Duration::from_micros(self.luck.u64(0..200));
             self.note_in(wait, Happening::SendFailed(number, probe.id));
         } else if self.net.answers(&self.kernel, probe, &mut self.luck) {
-            let family = Family::of(probe.target);
+            let family = probe.echo().map_or(Family::V4, Family::of);
             let uplink = self.scenario.config.uplink(&probe.uplink);
             let access = uplink.and_then(|u| u.access(family));
             let timeout = access.map_or(100, |a| a.probe.timeout.as_millis() as u64);

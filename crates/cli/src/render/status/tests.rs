@@ -383,6 +383,7 @@ fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
             address: Some("1.1.1.1".parse().unwrap()),
             state: TargetState::Pass,
             decides: true,
+            refusal: None,
             last_rtt_ms: Some(12.34),
             mean_rtt_ms: Some(12.5),
             deviation_ms: Some(0.4),

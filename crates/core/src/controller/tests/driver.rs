@@ -114,7 +114,7 @@ impl Driver {
                 Action::Observe { .. } => Event::Observed(Box::new(self.machine.clone())),
                 Action::ListConnections => Event::Connections(self.connections.clone()),
                 Action::Probe(probe) => {
-                    let answering = self.answering.of(Family::of(probe.target));
+                    let answering = self.answering.of(Family::of(probe.echo().unwrap()));
                     if !answering.contains(&probe.uplink.as_str()) {
                         continue;
                     }

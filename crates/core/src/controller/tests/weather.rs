@@ -147,7 +147,7 @@ impl Site {
                 Action::Probe(probe) => {
                     let line = usize::from(probe.uplink.as_str() == "isp2");
                     self.asked += u64::from(line == 0);
-                    if let Some(rtt) = self.answer(line, probe.target) {
+                    if let Some(rtt) = self.answer(line, probe.echo().unwrap()) {
                         let reply = Event::Reply {
                             probe: probe.id,
                             rtt: Duration::from_millis(rtt),

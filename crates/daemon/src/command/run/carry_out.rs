@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use anyhow::Context as _;
 use tracing::{debug, info, warn};
-use uplinkd_core::{Action, Event};
+use uplinkd_core::{Action, Event, event::Asking};
 use uplinkd_kernel::sysctl;
 use uplinkd_model::{Outcome, Plan, Step, notice::Notice};
+use uplinkd_probe::Inquiry;
 
 use super::Daemon;
 use crate::look::look;
@@ -35,15 +37,33 @@ impl Daemon {
 
     fn probe(&mut self, probe: uplinkd_core::Probe) {
         let id = probe.id;
-        let sent = self.prober.send(uplinkd_probe::Probe {
-            id: id.0,
-            uplink: probe.uplink,
-            device: probe.device,
-            mark: Some(probe.mark),
-            target: probe.target,
-        });
+        let sent = match probe.asking {
+            Asking::Echo(target) => self
+                .prober
+                .send(uplinkd_probe::Probe {
+                    id: id.0,
+                    uplink: probe.uplink,
+                    device: probe.device,
+                    mark: Some(probe.mark),
+                    target,
+                })
+                .map_err(anyhow::Error::from),
+            Asking::Question(question) => self
+                .asker
+                .ask(Inquiry {
+                    id: id.0,
+                    line: uplinkd_probe::Line {
+                        uplink: probe.uplink,
+                        family: question.family,
+                        device: probe.device,
+                        mark: Some(probe.mark),
+                    },
+                    question,
+                })
+                .context("cannot have a thread for probes"),
+        };
         if let Err(error) = sent {
-            debug!(%error, "probe not sent");
+            debug!(error = format!("{error:#}"), "probe not sent");
             self.tell_core(Event::SendFailed { probe: id });
         }
     }

@@ -20,7 +20,7 @@ use uplinkd_core::{Controller, Event, ProbeId, cgroup_paths, event::HintKind};
 use uplinkd_kernel::{Hint, Kernel, Watch};
 use uplinkd_model::notice::Notice;
 use uplinkd_policy::Shadow;
-use uplinkd_probe::Prober;
+use uplinkd_probe::{Answer, Asker, Prober};
 use uplinkd_web::{Request, Shared};
 
 use self::{
@@ -83,6 +83,7 @@ struct Daemon {
     kernel: Kernel,
     watch: Watch,
     prober: Prober,
+    asker: Asker,
     advertiser: Advertiser,
     controller: Controller,
     clock: Clock,
@@ -138,6 +139,7 @@ impl Daemon {
             kernel,
             watch,
             prober: Prober::new(),
+            asker: Asker::new(),
             advertiser: Advertiser::new(),
             controller,
             clock,
@@ -173,6 +175,7 @@ impl Daemon {
             tokio::select! {
                 biased;
                 replies = self.prober.replies() => self.take_replies(replies),
+                answers = self.asker.answers() => self.take_answers(answers),
                 // Before hints, of which a storm may never leave a moment without one.
                 () = sleep(wait) => self.tell_core(Event::Tick),
                 hint = self.watch.next() => self.take_hint(hint?),
@@ -205,10 +208,25 @@ impl Daemon {
         }
     }
 
+    fn take_answers(&mut self, answers: Vec<Answer>) {
+        let now = self.clock.now();
+        for Answer { id, result } in answers {
+            trace!(probe = id, ?result, "answer");
+            let probe = ProbeId(id);
+            let event = match result {
+                Ok(rtt) => Event::Reply { probe, rtt },
+                Err(why) => Event::Refused { probe, why },
+            };
+            self.controller.handle(event, now);
+        }
+    }
+
     /// Gives the core a fact, after the answers that came while we were busy.
     fn tell_core(&mut self, event: Event) {
         let waiting = self.prober.drain();
         self.take_replies(waiting);
+        let waiting = self.asker.drain();
+        self.take_answers(waiting);
         self.controller.handle(event, self.clock.now());
     }
 

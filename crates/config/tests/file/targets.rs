@@ -1,0 +1,283 @@
+//! Probe targets of all kinds.
+
+use std::time::Duration;
+
+use uplinkd_config::parse;
+use uplinkd_model::{Family, ProbeSpec, Target};
+
+use crate::shown;
+
+/// The targets of a list, by family, as they are shown.
+fn targets(list: &str) -> [Vec<String>; 2] {
+    specs(list).map(|spec| spec.targets.iter().map(ToString::to_string).collect())
+}
+
+fn specs(list: &str) -> [ProbeSpec; 2] {
+    let text = format!("[uplink.isp1]\ninterface = \"eth1\"\nprobe.targets = [{list}]\n");
+    let parsed = parse("u.toml", &text).unwrap_or_else(|e| panic!("{e:?}"));
+    let config = parsed.to_config(&Default::default(), &Default::default());
+    [Family::V4, Family::V6].map(|family| {
+        let access = config.uplinks[0].access(family);
+        access.unwrap().probe.clone()
+    })
+}
+
+/// One target that both families ask.
+fn one(target: &str) -> Target {
+    let [v4, v6] = specs(target);
+    assert_eq!(v4.targets, v6.targets, "{target}");
+    v4.targets[0].clone()
+}
+
+#[test]
+fn a_target_is_shown_as_it_is_written() {
+    for word in [
+        "icmp:a.example",
+        "tcp:a.example:443",
+        "dns",
+        "dns+tcp",
+        "dns/a.example",
+        "dns:a.example/b.example",
+        "dns+tcp:a.example:5353/b.example",
+    ] {
+        assert_eq!(one(&format!("\"{word}\"")).to_string(), word);
+    }
+}
+
+#[test]
+fn names_are_asked_in_both_families_and_addresses_in_their_own() {
+    let list = r#""tcp:192.0.2.1:80", "tcp:[2001:db8::1]:80", "dns:2001:db8::53", "TCP.Example.""#;
+    assert_eq!(
+        targets(list),
+        [
+            vec!["tcp:192.0.2.1:80", "icmp:tcp.example"],
+            vec![
+                "tcp:[2001:db8::1]:80",
+                "dns:2001:db8::53",
+                "icmp:tcp.example"
+            ],
+        ]
+    );
+    let list = r#"{ target = "tcp:a.example:80", family = "ipv6" }, "192.0.2.1""#;
+    assert_eq!(
+        targets(list),
+        [vec!["icmp:192.0.2.1"], vec!["tcp:a.example:80"]]
+    );
+}
+
+#[test]
+fn what_takes_more_than_a_packet_is_asked_seldom_and_waited_for_longer() {
+    let [free, tcp] = [r#""icmp:a.example""#, r#""tcp:a.example:80""#].map(one);
+    assert!(!free.pace().is_alone && tcp.pace().is_alone);
+    assert!(tcp.pace().burst < tcp.pace().rest);
+    assert_eq!(tcp.limit(Duration::from_secs(1)), Duration::from_secs(2));
+}
+
+#[test]
+fn tables_that_say_nothing_and_too_much() {
+    let text = r#"[uplink.isp1]
+interface = "eth1"
+[uplink.isp1.probe]
+targets = [
+  {},
+  { target = "tcp:a.example:80", command = ["/bin/true"] },
+  { target = "gateway", family = "ipv4" },
+  { target = "tcp:192.0.2.1:80", family = "ipv6" },
+  { target = "tcp:a.example:80", status = 204, body = "x" },
+  { target = "dns:a.example", answer = "192.0.2.1" },
+  { target = "dns/a.example", answer = ["192.0.2.1", "b.example", 7] },
+  { target = "dns/a.example", anwser = "192.0.2.1" },
+]
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: a target of uplink `isp1` does not say who is asked
+ --> u.toml:5:3
+  |
+5 |   {},
+  |   ^^ `target` is missing
+  |
+  = hint: write `{ target = "https://example.org/", status = 204 }`, or `{ command = ["/path"] }`
+
+error: target `tcp:a.example:80` of uplink `isp1` is a command as well
+ --> u.toml:6:44
+  |
+6 |   { target = "tcp:a.example:80", command = ["/bin/true"] },
+  |                                            ^^^^^^^^^^^^^ beside `target`
+  |
+  = hint: make two targets of them
+
+error: `family` says nothing about target `gateway` of uplink `isp1`
+ --> u.toml:7:34
+  |
+7 |   { target = "gateway", family = "ipv4" },
+  |                                  ^^^^^^ not of this kind of target
+  |
+  = hint: `family` belongs to targets that are asked beyond the gateway
+
+error: target `tcp:192.0.2.1:80` of uplink `isp1` has no IPv6 address
+ --> u.toml:8:43
+  |
+8 |   { target = "tcp:192.0.2.1:80", family = "ipv6" },
+  |                                           ^^^^^^ the other family
+  |
+  = hint: leave `family` out: an address says itself which one it is of
+
+error: `status` says nothing about target `tcp:a.example:80` of uplink `isp1`
+ --> u.toml:9:43
+  |
+9 |   { target = "tcp:a.example:80", status = 204, body = "x" },
+  |                                           ^^^ not of this kind of target
+  |
+  = hint: `status` belongs to "http://…" and "https://…"
+
+error: `body` says nothing about target `tcp:a.example:80` of uplink `isp1`
+ --> u.toml:9:55
+  |
+9 |   { target = "tcp:a.example:80", status = 204, body = "x" },
+  |                                                       ^^^ not of this kind of target
+  |
+  = hint: `body` belongs to "http://…" and "https://…"
+
+error: `answer` says nothing about target `dns:a.example` of uplink `isp1`
+  --> u.toml:10:40
+   |
+10 |   { target = "dns:a.example", answer = "192.0.2.1" },
+   |                                        ^^^^^^^^^^^ not of this kind of target
+   |
+   = hint: `answer` belongs to "dns:SERVER/NAME"
+
+error: the answer `b.example` that uplink `isp1` waits for is no address
+  --> u.toml:11:54
+   |
+11 |   { target = "dns/a.example", answer = ["192.0.2.1", "b.example", 7] },
+   |                                                      ^^^^^^^^^^^ not an address
+   |
+   = hint: write an address such as "192.0.2.1" or "2001:db8::1"
+
+error: `answer` of a target in [uplink.isp1.probe] is a number, not an address in quotes
+  --> u.toml:11:67
+   |
+11 |   { target = "dns/a.example", answer = ["192.0.2.1", "b.example", 7] },
+   |                                                                   ^ expected an address in quotes
+   |
+   = hint: write for example `answer = "192.0.2.1"`
+
+error: unknown key `anwser` of a target in [uplink.isp1.probe]
+  --> u.toml:12:31
+   |
+12 |   { target = "dns/a.example", anwser = "192.0.2.1" },
+   |                               ^^^^^^ no such key
+   |
+   = hint: did you mean `answer`?
+"#);
+}
+
+#[test]
+fn hosts_ports_and_names_that_are_none() {
+    let text = r#"[uplink.isp1]
+interface = "eth1"
+[uplink.isp1.probe]
+targets = [
+  "tcp:a.example",
+  "tcp:a.example:0",
+  "tcp:a.example:+80",
+  "tcp:2001:db8::1:443",
+  "tcp:localhost:80",
+  "tcp:192.0.2.300:80",
+  "dns:192.0.2.1/",
+  "dns:/a.example",
+  "icmp:a..example",
+  "arp:gateway",
+  "neighbor",
+]
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: target `tcp:a.example` of uplink `isp1` has no port
+ --> u.toml:5:3
+  |
+5 |   "tcp:a.example",
+  |   ^^^^^^^^^^^^^^^ no port
+  |
+  = hint: write "tcp:a.example:443", or another port
+
+error: target `tcp:a.example:0` of uplink `isp1` has no port that there is
+ --> u.toml:6:3
+  |
+6 |   "tcp:a.example:0",
+  |   ^^^^^^^^^^^^^^^^^ not a port
+  |
+  = hint: ports are 1 to 65535
+
+error: target `tcp:a.example:+80` of uplink `isp1` has no port that there is
+ --> u.toml:7:3
+  |
+7 |   "tcp:a.example:+80",
+  |   ^^^^^^^^^^^^^^^^^^^ not a port
+  |
+  = hint: ports are 1 to 65535
+
+error: target `tcp:2001:db8::1:443` of uplink `isp1` has an IPv6 address without brackets
+ --> u.toml:8:3
+  |
+8 |   "tcp:2001:db8::1:443",
+  |   ^^^^^^^^^^^^^^^^^^^^^ where does it end?
+  |
+  = hint: write the address in brackets: "tcp:[2001:db8::1]:443"
+
+error: target `tcp:localhost:80` of uplink `isp1` cannot be asked: it is neither an address nor a whole name
+ --> u.toml:9:3
+  |
+9 |   "tcp:localhost:80",
+  |   ^^^^^^^^^^^^^^^^^^ no host
+  |
+  = hint: give an address such as "192.0.2.1", or a name such as "example.org"
+
+error: target `tcp:192.0.2.300:80` of uplink `isp1` cannot be asked: it is neither an address nor a whole name
+  --> u.toml:10:3
+   |
+10 |   "tcp:192.0.2.300:80",
+   |   ^^^^^^^^^^^^^^^^^^^^ no host
+   |
+   = hint: give an address such as "192.0.2.1", or a name such as "example.org"
+
+error: target `dns:192.0.2.1/` of uplink `isp1` asks for no name
+  --> u.toml:11:3
+   |
+11 |   "dns:192.0.2.1/",
+   |   ^^^^^^^^^^^^^^^^ not a name
+   |
+   = hint: write "dns:9.9.9.9/example.org"
+
+error: target `dns:/a.example` of uplink `isp1` cannot be asked: it is neither an address nor a whole name
+  --> u.toml:12:3
+   |
+12 |   "dns:/a.example",
+   |   ^^^^^^^^^^^^^^^^ no host
+   |
+   = hint: give an address such as "192.0.2.1", or a name such as "example.org"
+
+error: target `icmp:a..example` of uplink `isp1` cannot be asked: it is neither an address nor a whole name
+  --> u.toml:13:3
+   |
+13 |   "icmp:a..example",
+   |   ^^^^^^^^^^^^^^^^^ no host
+   |
+   = hint: give an address such as "192.0.2.1", or a name such as "example.org"
+
+error: target `arp:gateway` of uplink `isp1` is of no known kind
+  --> u.toml:14:3
+   |
+14 |   "arp:gateway",
+   |   ^^^^^^^^^^^^^ not a target
+   |
+   = hint: write "neighbour": it asks the gateway by ARP or by neighbour discovery
+
+error: target `neighbor` of uplink `isp1` is of no known kind
+  --> u.toml:15:3
+   |
+15 |   "neighbor",
+   |   ^^^^^^^^^^ not a target
+   |
+   = hint: did you mean "neighbour"?
+"#);
+}
