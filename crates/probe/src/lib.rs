@@ -11,6 +11,7 @@
 
 mod asker;
 mod dns;
+mod http;
 mod line;
 mod names;
 mod outstanding;
@@ -19,6 +20,7 @@ mod prober;
 mod resolvers;
 mod service;
 mod socket;
+mod tls;
 
 pub use asker::{Answer, Asker, Inquiry};
 pub use line::Line;

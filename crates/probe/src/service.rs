@@ -15,11 +15,12 @@ use uplinkd_model::{
 };
 
 use crate::{
-    dns,
+    dns, http,
     line::Line,
     names::Names,
     prober::{Probe, Prober},
     resolvers,
+    tls::Trust,
 };
 
 /// What questions have in common.
@@ -27,6 +28,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) luck: Luck,
+    pub(crate) trust: Trust,
 }
 
 /// Numbers that nobody who has seen some can tell the next of: a keyed hash over a counter.
@@ -83,7 +85,11 @@ async fn ask_service(
             }
             None => ask_given(shared, line, query).await,
         },
-        Ask::Http(_) | Ask::Command(_) => Err("cannot be asked yet".to_owned()),
+        Ask::Http(page) => {
+            let address = address(&page.host).await?;
+            http::fetch(&shared.trust, line, page, address).await
+        }
+        Ask::Command(_) => Err("cannot be asked yet".to_owned()),
     }
 }
 

@@ -85,7 +85,6 @@ fn check(raw: &RawTarget, whose: &str, found: &mut Found) -> Option<Target> {
 /// What cannot be asked yet.
 fn later(asked: &Asked) -> Option<&'static str> {
     match asked {
-        Asked::Service(Ask::Http(_)) => Some("http targets"),
         Asked::Service(Ask::Command(_)) => Some("commands"),
         Asked::Neighbour => Some("neighbour"),
         Asked::Service(_) | Asked::Gateway | Asked::Icmp(_) => None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use uplinkd_config::parse;
-use uplinkd_model::{Family, ProbeSpec, Target};
+use uplinkd_model::{Family, ProbeSpec, Target, target::Ask};
 
 use crate::shown;
 
@@ -39,6 +39,8 @@ fn a_target_is_shown_as_it_is_written() {
         "dns/a.example",
         "dns:a.example/b.example",
         "dns+tcp:a.example:5353/b.example",
+        "http://a.example/x?y=1&z",
+        "https://a.example:8443/",
     ] {
         assert_eq!(one(&format!("\"{word}\"")).to_string(), word);
     }
@@ -279,5 +281,130 @@ error: target `neighbor` of uplink `isp1` is of no known kind
    |   ^^^^^^^^^^ not a target
    |
    = hint: did you mean "neighbour"?
+"#);
+}
+
+#[test]
+fn pages_and_what_is_wanted_of_them() {
+    for (written, shown) in [
+        ("https://A.Example", "https://a.example/"),
+        ("http://a.example:80?x", "http://a.example/?x"),
+        ("https://a.example:80/", "https://a.example:80/"),
+    ] {
+        assert_eq!(one(&format!("\"{written}\"")).to_string(), shown);
+    }
+    let list = r#"{ target = "https://[2001:db8::1]:444/", status = [200, 204], body = "ok", name = "A.example", ca = "/ca.pem" }"#;
+    let [v4, v6] = specs(list);
+    assert_eq!(v4.targets, []);
+    let Target::Service(service) = &v6.targets[0] else {
+        panic!("{v6:?}");
+    };
+    let Ask::Http(page) = &service.ask else {
+        panic!("{service:?}");
+    };
+    assert_eq!(
+        (page.statuses.as_slice(), page.port),
+        (&[200, 204][..], 444)
+    );
+    assert_eq!(page.body.as_deref(), Some("ok"));
+    assert_eq!(page.certificate_name.as_deref(), Some("a.example"));
+    assert_eq!(page.authorities, Some("/ca.pem".into()));
+}
+
+#[test]
+fn pages_that_cannot_be_fetched() {
+    let text = r#"[uplink.isp1]
+interface = "eth1"
+[uplink.isp1.probe]
+targets = [
+  "https:a.example/",
+  "https:///x",
+  "http://a.example/#top",
+  "http://me@a.example/",
+  "http://a.example/über",
+  { target = "http://a.example/", name = "a.example", ca = "/ca.pem" },
+  { target = "https://a.example/", status = 42, ca = "ca.pem", name = "*" },
+]
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: target `https:a.example/` of uplink `isp1` is no URL
+ --> u.toml:5:3
+  |
+5 |   "https:a.example/",
+  |   ^^^^^^^^^^^^^^^^^^ not a URL
+  |
+  = hint: write "https://example.org/health"
+
+error: target `https:///x` of uplink `isp1` cannot be asked: it is neither an address nor a whole name
+ --> u.toml:6:3
+  |
+6 |   "https:///x",
+  |   ^^^^^^^^^^^^ no host
+  |
+  = hint: give an address such as "192.0.2.1", or a name such as "example.org"
+
+error: target `http://a.example/#top` of uplink `isp1` has a path that no server is asked for
+ --> u.toml:7:3
+  |
+7 |   "http://a.example/#top",
+  |   ^^^^^^^^^^^^^^^^^^^^^^^ not a path
+  |
+  = hint: write other signs than letters of ASCII as `%` and two digits, and leave out what stands behind `#`
+
+error: target `http://me@a.example/` of uplink `isp1` has a user's name in it
+ --> u.toml:8:3
+  |
+8 |   "http://me@a.example/",
+  |   ^^^^^^^^^^^^^^^^^^^^^^ not used
+  |
+  = hint: leave it out
+
+error: target `http://a.example/über` of uplink `isp1` has a path that no server is asked for
+ --> u.toml:9:3
+  |
+9 |   "http://a.example/über",
+  |   ^^^^^^^^^^^^^^^^^^^^^^^ not a path
+  |
+  = hint: write other signs than letters of ASCII as `%` and two digits, and leave out what stands behind `#`
+
+error: `name` says nothing about target `http://a.example/` of uplink `isp1`
+  --> u.toml:10:42
+   |
+10 |   { target = "http://a.example/", name = "a.example", ca = "/ca.pem" },
+   |                                          ^^^^^^^^^^^ not of this kind of target
+   |
+   = hint: `name` belongs to "https://…"
+
+error: `ca` says nothing about target `http://a.example/` of uplink `isp1`
+  --> u.toml:10:60
+   |
+10 |   { target = "http://a.example/", name = "a.example", ca = "/ca.pem" },
+   |                                                            ^^^^^^^^^ not of this kind of target
+   |
+   = hint: `ca` belongs to "https://…"
+
+error: the status of a target of uplink `isp1` must be 100 to 599, not 42
+  --> u.toml:11:45
+   |
+11 |   { target = "https://a.example/", status = 42, ca = "ca.pem", name = "*" },
+   |                                             ^^ not in 100 to 599
+   |
+   = hint: 204 is what servers answer that only tell that they are there
+
+error: `ca.pem` is not a whole path
+  --> u.toml:11:54
+   |
+11 |   { target = "https://a.example/", status = 42, ca = "ca.pem", name = "*" },
+   |                                                      ^^^^^^^^ where does it begin?
+   |
+   = hint: write "/etc/ssl/company.pem"
+
+error: `*` is no name that a certificate of uplink `isp1` could be for
+  --> u.toml:11:71
+   |
+11 |   { target = "https://a.example/", status = 42, ca = "ca.pem", name = "*" },
+   |                                                                       ^^^ not a name
+   |
+   = hint: write a name such as "example.org"
 "#);
 }
