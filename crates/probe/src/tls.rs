@@ -111,9 +111,9 @@ fn trusting(text: &[u8]) -> Option<ClientConfig> {
 fn refusal(error: &io::Error, name: &str) -> String {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
     let Some(inner) = inner else {
-        return match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the server ended the handshake".to_owned(),
-            _ => in_words(error),
+        return match error.kind() == io::ErrorKind::UnexpectedEof {
+            true => "the server ended the handshake".to_owned(),
+            false => in_words(error),
         };
     };
     let Error::InvalidCertificate(why) = inner else {
