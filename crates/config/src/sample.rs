@@ -157,9 +157,10 @@ weight = 2
 # How all uplinks are watched. [uplink.isp1.probe] takes the same keys for one.
 #[probe]
 
-# Who is asked: "gateway", "icmp:HOST", "tcp:HOST:PORT", "dns:SERVER/NAME", "dns" for
-# the provider's resolvers, "https://HOST/PATH"; an address is asked in its own
-# family, a name in both. A table says more, for example
+# Who is asked: "gateway", "neighbour" (the gateway by ARP or neighbour discovery),
+# "icmp:HOST", "tcp:HOST:PORT", "dns:SERVER/NAME", "dns" for the provider's
+# resolvers, "https://HOST/PATH". An address is asked in its own family, a name in
+# both. A table says more, for example
 # { target = "http://example.org/generate_204", status = 204 }.
 # The gateway explains where a fault lies but does not decide, unless it is the
 # only target. With [] the link alone decides. Give every uplink targets that it

@@ -14,6 +14,7 @@ mod dns;
 mod http;
 mod line;
 mod names;
+mod neighbour;
 mod outstanding;
 mod packet;
 mod prober;

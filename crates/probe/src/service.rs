@@ -18,6 +18,7 @@ use crate::{
     dns, http,
     line::Line,
     names::Names,
+    neighbour,
     prober::{Probe, Prober},
     resolvers,
     tls::Trust,
@@ -53,7 +54,7 @@ pub(crate) async fn ask(
     question: &Question,
 ) -> Result<Duration, String> {
     match &question.subject {
-        Subject::Neighbour(_) => Err("neighbours cannot be asked yet".to_owned()),
+        Subject::Neighbour(address) => neighbour::ask(line, *address, question.source).await,
         Subject::Service(service) => ask_service(shared, line, question, service).await,
     }
 }

@@ -214,7 +214,7 @@ impl Inbox {
     deprecated,
     reason = "its successor is unsafe, for types that do not own the descriptor they name; a Socket does"
 )]
-fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+pub(crate) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 

@@ -86,8 +86,7 @@ fn check(raw: &RawTarget, whose: &str, found: &mut Found) -> Option<Target> {
 fn later(asked: &Asked) -> Option<&'static str> {
     match asked {
         Asked::Service(Ask::Command(_)) => Some("commands"),
-        Asked::Neighbour => Some("neighbour"),
-        Asked::Service(_) | Asked::Gateway | Asked::Icmp(_) => None,
+        Asked::Service(_) | Asked::Gateway | Asked::Neighbour | Asked::Icmp(_) => None,
     }
 }
 

@@ -32,6 +32,7 @@ fn one(target: &str) -> Target {
 #[test]
 fn a_target_is_shown_as_it_is_written() {
     for word in [
+        "neighbour",
         "icmp:a.example",
         "tcp:a.example:443",
         "dns",

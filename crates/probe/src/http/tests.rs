@@ -28,7 +28,7 @@ fn answered(answer: &[u8], page: &Page) -> Result<(), String> {
         let answer = answer.to_vec();
         tokio::task::spawn_local(async move {
             let mut question = [0; 1024];
-            theirs.read(&mut question).await.unwrap();
+            assert!(theirs.read(&mut question).await.unwrap() > 0);
             // Whoever has heard enough may be gone.
             let _ = theirs.write_all(&answer).await;
             let _ = theirs.shutdown().await;

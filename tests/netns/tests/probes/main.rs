@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod common;
 mod far;
+mod neighbours;
 mod pages;
 mod services;
 
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
                 the_providers_own_resolver
                 a_name_outlives_its_resolver
                 an_echo_of_a_name;
+            neighbours:
+                a_gateway_that_drops_echoes
+                a_gateway_that_drops_echoes_by_ipv6
+                a_gateway_that_is_gone;
             pages:
                 a_page_that_is_another_one
                 a_certificate_of_somebody_else
