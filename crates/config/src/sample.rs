@@ -161,7 +161,8 @@ weight = 2
 # "icmp:HOST", "tcp:HOST:PORT", "dns:SERVER/NAME", "dns" for the provider's
 # resolvers, "https://HOST/PATH". An address is asked in its own family, a name in
 # both. A table says more, for example
-# { target = "http://example.org/generate_204", status = 204 }.
+# { target = "http://example.org/generate_204", status = 204 }, or
+# { command = ["/usr/local/bin/check-line", "--quick"] }.
 # The gateway explains where a fault lies but does not decide, unless it is the
 # only target. With [] the link alone decides. Give every uplink targets that it
 # can reach alone.

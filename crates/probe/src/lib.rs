@@ -10,6 +10,7 @@
 //! that were given for it.
 
 mod asker;
+mod command;
 mod dns;
 mod http;
 mod line;

@@ -15,7 +15,7 @@ use uplinkd_model::{
 };
 
 use crate::{
-    dns, http,
+    command, dns, http,
     line::Line,
     names::Names,
     neighbour,
@@ -90,7 +90,7 @@ async fn ask_service(
             let address = address(&page.host).await?;
             http::fetch(&shared.trust, line, page, address).await
         }
-        Ask::Command(_) => Err("cannot be asked yet".to_owned()),
+        Ask::Command(program) => command::run(line, question, program).await,
     }
 }
 

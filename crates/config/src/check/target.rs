@@ -48,6 +48,8 @@ fn check(raw: &RawTarget, whose: &str, found: &mut Found) -> Option<Target> {
     let asked = match (&raw.word, &options.command) {
         (Some(word), None) => word::check(word, whose, found)?,
         (None, Some(command)) => Asked::Service(options::command(command, options, whose, found)?),
+        // It may have been said in a way that was refused already.
+        (None, None) if !raw.is_sound => return None,
         (None, None) => {
             let message = format!("a target of {whose} does not say who is asked");
             found.push(
@@ -70,24 +72,7 @@ fn check(raw: &RawTarget, whose: &str, found: &mut Found) -> Option<Target> {
             return None;
         }
     };
-    if let Some(kind) = later(&asked) {
-        let message = format!("this version does not know {kind} of {whose} yet");
-        found.push(
-            Diagnostic::error(raw.span.clone(), message)
-                .label("comes with a later version")
-                .hint("write \"icmp:HOST\", \"tcp:HOST:PORT\" or \"dns\" until then"),
-        );
-        return None;
-    }
     options::apply(asked, raw, whose, found)
-}
-
-/// What cannot be asked yet.
-fn later(asked: &Asked) -> Option<&'static str> {
-    match asked {
-        Asked::Service(Ask::Command(_)) => Some("commands"),
-        Asked::Service(_) | Asked::Gateway | Asked::Neighbour | Asked::Icmp(_) => None,
-    }
 }
 
 /// A service of both families, or of its host's.

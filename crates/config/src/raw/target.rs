@@ -23,6 +23,8 @@ pub(crate) struct RawTarget {
     /// Who is asked; none where it is a command, or forgotten.
     pub(crate) word: Option<Spanned<String>>,
     pub(crate) options: RawOptions,
+    /// Whether all of it could be read.
+    pub(crate) is_sound: bool,
 }
 
 /// What else a table says.
@@ -67,18 +69,25 @@ impl RawTarget {
                 span,
                 word: Some(word),
                 options: RawOptions::default(),
+                is_sound: true,
             });
         }
         let Some(table) = entry.get_ref().as_table() else {
             found.push(probe.wrong_entry("targets", entry, "text in quotes"));
             return None;
         };
+        let errors_before = found.len();
         let place = format!("of a target in [{header}]");
         let reader = Reader::open_in(table, &keys::TARGET, "probe.targets", place, found);
+        let (word, options) = (
+            reader.text("target", found),
+            RawOptions::read(&reader, found),
+        );
         Some(Self {
             span,
-            word: reader.text("target", found),
-            options: RawOptions::read(&reader, found),
+            word,
+            options,
+            is_sound: found.len() == errors_before,
         })
     }
 }

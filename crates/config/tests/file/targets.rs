@@ -409,3 +409,84 @@ error: `*` is no name that a certificate of uplink `isp1` could be for
    = hint: write a name such as "example.org"
 "#);
 }
+
+#[test]
+fn commands_have_a_path_and_a_time_limit() {
+    let command =
+        one(r#"{ command = ["/usr/bin/check", "a b", "$X"], timeout = "2s", user = "me" }"#);
+    assert_eq!(command.to_string(), "command /usr/bin/check a b $X");
+    assert_eq!(
+        command.limit(Duration::from_secs(1)),
+        Duration::from_millis(2500)
+    );
+    let text = r#"[uplink.isp1]
+interface = "eth1"
+[uplink.isp1.probe]
+targets = [
+  { command = [] },
+  { command = ["check", "x"] },
+  { command = ["/bin/check", "x\u0000y"] },
+  { command = ["/bin/check", 7] },
+  { command = "/bin/check x" },
+  { command = ["/bin/check"], timeout = "5m", status = 204 },
+  { target = "1.1.1.1", user = "me" },
+]
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: a command of uplink `isp1` is empty
+ --> u.toml:5:15
+  |
+5 |   { command = [] },
+  |               ^^ not a path
+  |
+  = hint: write the whole path, and each argument for itself: `["/usr/bin/curl", "-sf"]`; there is no shell
+
+error: command `check` of uplink `isp1` is not the path of a program
+ --> u.toml:6:16
+  |
+6 |   { command = ["check", "x"] },
+  |                ^^^^^^^ not a path
+  |
+  = hint: write the whole path, and each argument for itself: `["/usr/bin/curl", "-sf"]`; there is no shell
+
+error: an argument of command `/bin/check` has a zero in it
+ --> u.toml:7:30
+  |
+7 |   { command = ["/bin/check", "x\u0000y"] },
+  |                              ^^^^^^^^^^ no program can be given that
+  |
+  = hint: leave it out
+
+error: an entry of `command` of a target in [uplink.isp1.probe] is a number, not text in quotes
+ --> u.toml:8:30
+  |
+8 |   { command = ["/bin/check", 7] },
+  |                              ^ expected text in quotes
+  |
+  = hint: write for example `command = ["/usr/local/bin/check-line", "--quick"]`
+
+error: `command` of a target in [uplink.isp1.probe] is text, not a list of texts
+ --> u.toml:9:15
+  |
+9 |   { command = "/bin/check x" },
+  |               ^^^^^^^^^^^^^^ expected a list of texts
+  |
+  = hint: write for example `command = ["/usr/local/bin/check-line", "--quick"]`
+
+error: the timeout of a command of uplink `isp1` must be 100ms to 1m, not `5m`
+  --> u.toml:10:41
+   |
+10 |   { command = ["/bin/check"], timeout = "5m", status = 204 },
+   |                                         ^^^^ not in 100ms to 1m
+   |
+   = hint: "5s" is the default; a line is judged the later, the longer it is
+
+error: `user` says nothing about target `1.1.1.1` of uplink `isp1`
+  --> u.toml:11:32
+   |
+11 |   { target = "1.1.1.1", user = "me" },
+   |                                ^^^^ not of this kind of target
+   |
+   = hint: `user` belongs to `command`
+"#);
+}

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+mod commands;
 mod common;
 mod far;
 mod neighbours;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
                 the_providers_own_resolver
                 a_name_outlives_its_resolver
                 an_echo_of_a_name;
+            commands:
+                a_program_that_fails_and_one_that_hangs;
             neighbours:
                 a_gateway_that_drops_echoes
                 a_gateway_that_drops_echoes_by_ipv6
