@@ -356,7 +356,7 @@ mod tests {
         let (mut gateway, mut refusing) = (TargetState::default(), TargetState::default());
         miss(&mut gateway, 3);
         miss(&mut refusing, 3);
-        refusing.refused("HTTP status 503".to_owned());
+        refusing.refused(PROBE, "HTTP status 503".to_owned());
         let neighbour = state(Pass);
         let targets = [
             (&Target::Gateway, &gateway),

@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::{bench::program::target_folder, setup};
 
 /// All suites, in the order in which they are run: name, package and test target.
-const SUITES: [(&str, &str, &str); 6] = [
+const SUITES: [(&str, &str, &str); 7] = [
     ("lines", "uplinkd-netns-tests", "lines"),
     ("traffic", "uplinkd-netns-tests", "traffic"),
     ("kernel", "uplinkd-kernel", "netns"),
     ("life", "uplinkd-netns-tests", "life"),
     ("policies", "uplinkd-netns-tests", "policies"),
     ("coexistence", "uplinkd-netns-tests", "coexistence"),
+    ("probes", "uplinkd-netns-tests", "probes"),
 ];
 
 /// Programs that the tests run, from the same folder as theirs.

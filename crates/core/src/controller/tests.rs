@@ -13,6 +13,7 @@ mod families;
 mod found;
 mod histories;
 mod policies;
+mod services;
 mod tiers;
 mod weather;
 

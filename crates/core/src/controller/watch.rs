@@ -46,7 +46,7 @@ impl Controller {
             match due {
                 Due::Missed(key, probe, asked) => self.count_missed(key, probe, asked, now),
                 Due::GivenUp(key, probe) => {
-                    self.lines[key.line].targets[key.target].gave_up(probe);
+                    self.lines[key.line].targets[key.target].fell_silent(probe);
                     self.rejudge(key.line, now);
                 }
                 Due::Ask(key, id) => self.ask_target(key, id, now),
@@ -122,7 +122,7 @@ impl Controller {
             return;
         };
         let (Reply::InTime(key, _) | Reply::Late(key)) = reply;
-        self.lines[key.line].targets[key.target].refused(why);
+        self.lines[key.line].targets[key.target].refused(probe, why);
         if let Reply::InTime(key, asked) = reply {
             self.count_missed(key, probe, asked, now);
         }

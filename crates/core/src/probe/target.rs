@@ -35,8 +35,8 @@ pub struct TargetState {
     silent_since: Option<Time>,
     pub(crate) window: Window,
     pub(crate) patience: Patience,
-    /// What was wrong with the newest answer.
-    refusal: Option<String>,
+    /// The newest question that was answered not well, and what was wrong.
+    refusal: Option<(ProbeId, String)>,
     sent: u64,
     lost: u64,
 }
@@ -111,13 +111,19 @@ impl TargetState {
     }
 
     /// An answer came, and was no good.
-    pub(crate) fn refused(&mut self, why: String) {
-        self.refusal = Some(why);
+    pub(crate) fn refused(&mut self, probe: ProbeId, why: String) {
+        self.refusal = Some((probe, why));
+    }
+
+    /// No answer came in all the time that there was; what was wrong before is no news any more.
+    pub(crate) fn fell_silent(&mut self, probe: ProbeId) {
+        self.gave_up(probe);
+        self.refusal.take_if(|(refused, _)| *refused < probe);
     }
 
     /// What was wrong with the newest answer, where something was.
     pub(crate) fn refusal(&self) -> Option<&str> {
-        self.refusal.as_deref()
+        self.refusal.as_ref().map(|(_, why)| why.as_str())
     }
 
     /// An answer that was missed will not count any more.

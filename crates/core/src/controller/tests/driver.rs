@@ -1,14 +1,21 @@
 //! A controller with a small machine that does what it is told, at once.
 
-use uplinkd_model::{Connection, kernel_state::Link};
+use std::collections::BTreeMap;
+
+use uplinkd_model::{Connection, Question, kernel_state::Link};
 
 use super::*;
+use crate::event::Asking;
 
 pub(super) struct Driver {
     pub(super) controller: Controller,
     pub(super) machine: Observed,
     /// Uplinks whose targets answer, by family.
     pub(super) answering: PerFamily<Vec<&'static str>>,
+    /// Uplinks whose services answer, and not well, with what is wrong.
+    pub(super) refusing: BTreeMap<&'static str, &'static str>,
+    /// What was asked of services, of whom and when.
+    pub(super) questions: Vec<(u64, UplinkName, Question)>,
     /// What connection tracking has.
     pub(super) connections: Vec<Connection>,
     pub(super) now: u64,
@@ -26,6 +33,8 @@ impl Driver {
             controller: Controller::new(config, Vec::new(), at(0)),
             machine,
             answering: PerFamily::from_fn(|_| answering.to_vec()),
+            refusing: BTreeMap::new(),
+            questions: Vec::new(),
             connections: Vec::new(),
             now: 0,
             plans: Vec::new(),
@@ -114,7 +123,22 @@ impl Driver {
                 Action::Observe { .. } => Event::Observed(Box::new(self.machine.clone())),
                 Action::ListConnections => Event::Connections(self.connections.clone()),
                 Action::Probe(probe) => {
-                    let answering = self.answering.of(Family::of(probe.echo().unwrap()));
+                    let family = match &probe.asking {
+                        Asking::Echo(address) => Family::of(*address),
+                        Asking::Question(question) => question.family,
+                    };
+                    let refusal = self.refusing.get(probe.uplink.as_str());
+                    if let Asking::Question(question) = probe.asking {
+                        let asked = (self.now, probe.uplink.clone(), question);
+                        self.questions.push(asked);
+                        if let Some(why) = refusal {
+                            let (probe, why) = (probe.id, (*why).to_owned());
+                            self.controller
+                                .handle(Event::Refused { probe, why }, at(self.now));
+                            continue;
+                        }
+                    }
+                    let answering = self.answering.of(family);
                     if !answering.contains(&probe.uplink.as_str()) {
                         continue;
                     }
