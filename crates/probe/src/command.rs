@@ -144,7 +144,19 @@ fn may_become_others() -> bool {
         })
     };
     let is_mapped = |path| fs::read_to_string(path).is_ok_and(|map| covers_nobody(&map));
-    Uid::effective().is_root() && is_mapped("/proc/self/uid_map") && is_mapped("/proc/self/gid_map")
+    Uid::effective().is_root()
+        && has_capabilities()
+        && is_mapped("/proc/self/uid_map")
+        && is_mapped("/proc/self/gid_map")
+}
+
+/// Whether a service manager has left us the rights to become others: CAP_SETGID and CAP_SETUID.
+fn has_capabilities() -> bool {
+    const NEEDED: u64 = 1 << 6 | 1 << 7;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_some_and(|bits| bits & NEEDED == NEEDED)
 }
 
 /// A process group that ends with this.

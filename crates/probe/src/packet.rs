@@ -89,6 +89,8 @@ fn checksum(packet: &[u8; LENGTH]) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ECHO: Echo = Echo {
@@ -169,5 +171,27 @@ mod tests {
         assert_eq!(strip_ipv4_header(&header(15, 1)[..40]), None);
         assert_eq!(strip_ipv4_header(&[]), None);
         assert_eq!(strip_ipv4_header(&[0x60; 40]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_much(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            for family in [Family::V4, Family::V6] {
+                prop_assert_eq!(reply(family, &bytes), None);
+            }
+            if let Some(inside) = strip_ipv4_header(&bytes) {
+                prop_assert!(bytes.len() - inside.len() >= IPV4_HEADER_MIN);
+            }
+        }
+
+        /// By IPv6 the kernel has held the checksum against it; what is left to be wrong is which
+        /// question it answers, and that is read as it stands there.
+        #[test]
+        fn a_changed_answer_answers_another_question(at in 0_usize..LENGTH, bit in 0_u32..8) {
+            let mut bad = answer(Family::V6);
+            bad[at] ^= 1_u8 << bit;
+            let read = reply(Family::V6, &bad);
+            prop_assert!(read != Some(ECHO) || (2..4).contains(&at), "byte {}", at);
+        }
     }
 }

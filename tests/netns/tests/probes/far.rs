@@ -17,6 +17,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use uplinkd_lab::{Isp, Lab};
+use uplinkd_netns_tests::within;
+
+use crate::common::LONG;
 
 /// How long a server waits for a question, and for its own end.
 const TURN: Duration = Duration::from_millis(20);
@@ -164,10 +167,13 @@ impl Far {
         std::mem::take(&mut *self.peers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// That whoever asked since then came by this line, and nobody by another; somebody did.
+    /// That whoever asked since then came by this line, and nobody by another; somebody does.
     pub(crate) fn ensure_only_by(&self, isp: Isp) -> Result<()> {
-        let peers = self.peers();
-        ensure!(!peers.is_empty(), "nobody asked");
+        let mut peers = Vec::new();
+        within("somebody asks", LONG, || {
+            peers = self.peers();
+            Ok(!peers.is_empty())
+        })?;
         let lines: Vec<_> = peers.iter().map(|p| Isp::of(*p)).collect();
         ensure!(lines.iter().all(|l| *l == Some(isp)), "asked by {lines:?}");
         Ok(())

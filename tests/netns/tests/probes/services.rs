@@ -4,7 +4,7 @@ use std::{fs, net::IpAddr};
 
 use anyhow::{Context, Result, ensure};
 use uplinkd_lab::{Fault, Lab, addresses::well_known};
-use uplinkd_model::Family;
+use uplinkd_model::{Family, Reserve, Slot};
 use uplinkd_netns_tests::isp;
 
 use crate::{
@@ -38,6 +38,13 @@ pub(crate) fn a_tcp_port_that_is_closed() -> Result<()> {
     let lab = rig.shared_lab();
     let answer = word(String::new());
     let far = Far::page(&lab, 8080, &answer)?;
+    // Without its mark no question gets out. Later packets bear that of their connection.
+    let mark = Reserve::default().mark_in(Slot(1)).value;
+    lab.router().nft(&format!(
+        "table inet marked {{ chain output {{ type filter hook output priority 100; \
+         oifname \"wan1\" tcp dport 8080 tcp flags & (syn | ack) == syn \
+         meta mark & 0xff000000 != {mark:#x} drop; }}; }}\n"
+    ))?;
     story(&mut rig, family, &far, || {}, &[])?;
     drop(far);
     wait_refused(&rig, family, "connection refused")?;
