@@ -4,6 +4,7 @@
 //! `uplink`, `policy` and `reserve`.
 
 mod policy;
+mod record;
 mod reserve;
 mod target;
 mod uplink;
@@ -11,6 +12,7 @@ mod uplink;
 use uplinkd_model::Family;
 
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY};
+pub(crate) use record::{RECORD, RECORD_MB};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
 pub(crate) use target::{STATUS, TARGET};
 pub(crate) use uplink::{
@@ -296,6 +298,11 @@ pub(crate) static TOP: Keys = Keys {
             "how every uplink is watched, unless it says otherwise itself",
         ),
         table(
+            "record",
+            Kind::Table(&RECORD),
+            "what is written down of every sample",
+        ),
+        table(
             "reserve",
             Kind::Table(&RESERVE),
             "the numbers and names that are claimed in the kernel",
@@ -306,9 +313,9 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 17] = [
+pub(crate) static ALL: [&Keys; 18] = [
     &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &PROBE, &PROBE_ALL, &LOSS, &RTT, &GROUP, &MEMBER,
-    &FAILBACK, &STICKY, &POLICY, &MATCH, &RESERVE,
+    &FAILBACK, &STICKY, &POLICY, &MATCH, &RECORD, &RESERVE,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

@@ -11,6 +11,7 @@ use crate::{
     diagnostic::Diagnostic,
     numbers::{NumbersExhausted, OutletCodes, Slots},
     patch,
+    record::Record,
     sources::{ListFile, Sources},
 };
 
@@ -146,6 +147,7 @@ pub struct Parsed {
     pub(crate) files: Vec<ListFile>,
     /// What these files hold, by path.
     pub(crate) lists: BTreeMap<String, Addresses>,
+    pub(crate) record: Record,
     pub(crate) reserve: Reserve,
     /// Where `[reserve]` stands, if it does.
     pub(crate) reserve_key: Option<Range<usize>>,
@@ -214,6 +216,11 @@ impl Parsed {
     /// this one.
     pub fn files(&self) -> &[ListFile] {
         &self.files
+    }
+
+    /// What is written down of every sample.
+    pub fn record(&self) -> Record {
+        self.record
     }
 
     /// The numbers and names that are claimed in the kernel.

@@ -37,6 +37,7 @@ pub(crate) struct RawFile {
     /// The policies, in the order of the file.
     pub(crate) policies: Vec<RawPolicy>,
     pub(crate) probe: RawProbe,
+    pub(crate) record: RawRecord,
     pub(crate) reserve: RawReserve,
 }
 
@@ -110,6 +111,13 @@ pub(crate) struct RawRates {
     pub(crate) up: Option<Spanned<String>>,
 }
 
+/// `[record]`.
+#[derive(Default)]
+pub(crate) struct RawRecord {
+    pub(crate) samples: Option<Spanned<bool>>,
+    pub(crate) size_mb: Option<Spanned<i128>>,
+}
+
 /// `[reserve]`.
 #[derive(Default)]
 pub(crate) struct RawReserve {
@@ -166,6 +174,16 @@ impl RawFile {
                     RawProbe::read(&reader, "probe", found)
                 }
                 None => RawProbe::default(),
+            },
+            record: match top.table("record", found) {
+                Some((_, table)) => {
+                    let reader = Reader::open(table, &keys::RECORD, "record", found);
+                    RawRecord {
+                        samples: reader.truth("samples", found),
+                        size_mb: reader.integer("size_mb", found),
+                    }
+                }
+                None => RawRecord::default(),
             },
             reserve: match top.table("reserve", found) {
                 Some((key, table)) => RawReserve::read(key, table, found),

@@ -213,6 +213,13 @@ weight = 2
 #[uplink.isp1.probe]
 #quorum = 1
 
+# Writes every sample down, below the state directory, so that
+# `uplinkctl replay` can tell what other numbers would have done. The size is in
+# megabytes of disk; the oldest samples go first.
+#[record]
+#samples = false
+#size_mb = 64
+
 # What uplinkd claims in the kernel. Change it only where other software wants
 # the same; run `uplinkd clean` before you do, so that nothing is left behind.
 #[reserve]

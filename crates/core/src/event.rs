@@ -1,10 +1,10 @@
 //! Facts in, intentions out: the closed lists of both.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use uplinkd_model::{
-    Advice, Config, Connection, Counters, NeighbourState, Observed, Outcome, Plan, Question,
-    UplinkName, notice::Notice,
+    Advice, Config, Connection, Counters, Family, NeighbourState, Observed, Outcome, Plan, Question,
+    Subject, Target, UplinkName, notice::Notice,
 };
 
 use crate::prepared::Prepared;
@@ -167,5 +167,31 @@ impl Probe {
             Asking::Echo(address) => Some(address),
             Asking::Question(_) => None,
         }
+    }
+
+    /// The family of the line that is tested.
+    pub fn family(&self) -> Family {
+        match &self.asking {
+            Asking::Echo(address) => Family::of(*address),
+            Asking::Question(question) => question.family,
+        }
+    }
+
+    /// Who is asked, as the file names it.
+    pub fn label(&self, config: &Config) -> String {
+        let target = match &self.asking {
+            Asking::Echo(address) => {
+                let access = config.uplink(&self.uplink);
+                let access = access.and_then(|u| u.access(self.family()));
+                let asked = Target::Icmp(*address);
+                let is_named = access.is_none_or(|a| a.probe.targets.contains(&asked));
+                if is_named { asked } else { Target::Gateway }
+            }
+            Asking::Question(question) => match &question.subject {
+                Subject::Neighbour(_) => Target::Neighbour,
+                Subject::Service(service) => Target::Service(Arc::clone(service)),
+            },
+        };
+        target.to_string()
     }
 }

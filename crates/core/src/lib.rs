@@ -13,6 +13,7 @@ mod families;
 #[cfg(test)]
 mod fixtures;
 pub mod health;
+pub mod paper;
 mod policies;
 mod prefixes;
 mod prepared;

@@ -12,6 +12,7 @@ mod local_time;
 pub mod lock;
 pub mod look;
 pub mod machine;
+mod record;
 mod resolver;
 mod serve;
 mod sources;

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod policy;
 pub mod prefix;
 pub mod probe;
+pub mod record;
 pub mod reserve;
 pub mod target;
 

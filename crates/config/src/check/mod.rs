@@ -40,6 +40,7 @@ use crate::{
     quote::{meant, quoted},
     raw::RawFile,
     reader::Found,
+    record::Record,
     sources::{ListFile, Sources},
 };
 
@@ -63,6 +64,7 @@ pub(crate) fn check(
 ) -> Option<Parsed> {
     let lan = interface::lan(&raw.lan, found);
     let (reserve, reserve_spans) = reserve::check(&raw.reserve, found);
+    let record = Record::check(&raw.record, found);
     let defaults = probe::Defaults::check(&raw.probe, found);
     let uplinks: Vec<_> = raw
         .uplinks
@@ -130,6 +132,7 @@ pub(crate) fn check(
         outlets: outlets.outlets,
         files: files.to_vec(),
         lists: lists.into_known(),
+        record,
         reserve,
         reserve_key: raw.reserve.key.clone(),
         reserve_spans,
@@ -186,7 +189,7 @@ fn unused(uplinks: &[ParsedUplink], outlets: &[ParsedOutlet], found: &mut Found)
 }
 
 /// A number within its bounds. `what` names the value and whose it is.
-fn bounded<T: TryFrom<i128>>(
+pub(crate) fn bounded<T: TryFrom<i128>>(
     value: &Spanned<i128>,
     bounds: Bounds,
     what: &str,

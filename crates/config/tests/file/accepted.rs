@@ -286,3 +286,17 @@ fn places_lead_to_the_value_or_else_to_the_name() {
     );
     assert_eq!(parsed.span_of_lan("br-lan2"), None);
 }
+
+#[test]
+fn samples_are_recorded_only_where_the_file_says_so_and_within_bounds() {
+    let record = |rest: &str| good(&format!("[uplink.a]\ninterface = \"eth1\"\n{rest}")).record();
+    assert!(!record("").samples);
+    assert_eq!(record("[record]\n").size_mb, 64);
+    let on = record("[record]\nsamples = true\nsize_mb = 5\n");
+    assert_eq!((on.samples, on.size_mb), (true, 5));
+    for bad in ["size_mb = 0", "samples = \"yes\"", "sample = true"] {
+        let file = format!("[uplink.a]\ninterface = \"eth1\"\n[record]\n{bad}\n");
+        let mistakes = uplinkd_config::parse("test", &file).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{bad}");
+    }
+}

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use uplinkd_model::{Connection, Question, kernel_state::Link};
 
+pub(super) use crate::paper::obey;
+
 use super::*;
 use crate::event::Asking;
 
@@ -160,49 +162,4 @@ impl Driver {
             self.controller.handle(event, at(self.now));
         }
     }
-}
-
-pub(super) fn obey(machine: &mut Observed, step: &Step) {
-    match step {
-        Step::SetSysctl { path, value } => {
-            machine.sysctls.insert(path.clone(), value.clone());
-        }
-        Step::AddNexthop(nexthop) | Step::ReplaceNexthop(nexthop) => {
-            machine.nexthops.insert(nexthop.id, nexthop.clone());
-        }
-        Step::DeleteNexthop(id) => delete_nexthop(machine, *id),
-        Step::AddRoute(route) | Step::ReplaceRoute(route) => {
-            machine.routes.retain(|r| r.key() != route.key());
-            machine.routes.insert(route.clone());
-        }
-        Step::DeleteRoute(route) => {
-            machine.routes.remove(route);
-        }
-        Step::AddRule(rule) => machine.rules.push(rule.clone()),
-        Step::DeleteRule(rule) => machine.rules.retain(|r| r != rule),
-        Step::SetNft(table) => machine.nft = Some(NftState::Holds(table.fingerprint())),
-        Step::DeleteNft { .. } => machine.nft = Some(NftState::Absent),
-        Step::NameTables(names) => machine.table_names = names.clone(),
-        Step::FlushConnections { .. }
-        | Step::MoveConnections { .. }
-        | Step::DeleteConnections(_)
-        | Step::ReleasePrefix { .. }
-        | Step::SolicitRouters { .. }
-        | Step::ForgetSticky { .. } => {}
-    }
-}
-
-fn delete_nexthop(machine: &mut Observed, id: uplinkd_model::NexthopId) {
-    let mut gone = vec![id];
-    for nexthop in machine.nexthops.values_mut() {
-        if let NexthopKind::Group(members) = &mut nexthop.kind {
-            members.retain(|(member, _)| *member != id);
-            if members.is_empty() {
-                gone.push(nexthop.id);
-            }
-        }
-    }
-    machine.nexthops.retain(|id, _| !gone.contains(id));
-    let is_lost = |via: &RouteVia| matches!(via, RouteVia::Nexthop(id) if gone.contains(id));
-    machine.routes.retain(|r| !is_lost(&r.via));
 }

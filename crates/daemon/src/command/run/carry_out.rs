@@ -25,6 +25,8 @@ impl Daemon {
                 Action::Apply(plan) => self.apply(&plan),
                 Action::Count(indexes) => {
                     let counted = self.kernel.counters(&indexes);
+                    let (config, now) = (self.controller.config(), self.clock.now());
+                    self.recorder.counted(&counted, config, now);
                     self.tell_core(Event::Counted(counted));
                 }
                 Action::ListConnections => self.list_connections(),
@@ -37,6 +39,8 @@ impl Daemon {
 
     fn probe(&mut self, probe: uplinkd_core::Probe) {
         let id = probe.id;
+        let now = self.clock.now();
+        self.recorder.asked(&probe, self.controller.config(), now);
         let sent = match probe.asking {
             Asking::Echo(target) => self
                 .prober
@@ -156,8 +160,10 @@ impl Daemon {
         }
     }
 
-    pub(super) fn tell(&self, notice: &Notice) {
-        let time = self.clock.unix(self.clock.now());
+    pub(super) fn tell(&mut self, notice: &Notice) {
+        let now = self.clock.now();
+        self.recorder.told(notice, now);
+        let time = self.clock.unix(now);
         if notice.is_warning() {
             warn!("{notice}");
         } else {

@@ -36,6 +36,7 @@ use crate::{
     local_time::LocalTime,
     lock::Lock,
     machine,
+    record::Recorder,
     serve::Clock,
     state::State,
 };
@@ -102,6 +103,7 @@ struct Daemon {
     /// The control groups that it names.
     cgroups: Cgroups,
     local_time: LocalTime,
+    recorder: Recorder,
     /// Policies that can never be reached, once somebody asked for them.
     shadows: Option<Vec<Shadow>>,
 }
@@ -155,8 +157,10 @@ impl Daemon {
             lists,
             cgroups,
             local_time: LocalTime::open().context("cannot have a timer")?,
+            recorder: Recorder::new(&paths.state_dir),
             shadows: None,
         };
+        daemon.record();
         // Before the first look, so that the first plan is right already.
         daemon.tell_local_time();
         daemon.tell(&Notice::Started);
@@ -194,6 +198,7 @@ impl Daemon {
             }
         }
         self.tell(&Notice::Stopping);
+        self.recorder.stop(self.clock.now());
         let _ = self.stop_server.send(());
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
         Ok(Exit::Yes)
@@ -204,6 +209,7 @@ impl Daemon {
         for reply in replies {
             trace!(probe = reply.id, rtt = ?reply.rtt, "answer");
             let (probe, rtt) = (ProbeId(reply.id), reply.rtt);
+            self.recorder.answered(reply.id, rtt, now);
             self.controller.handle(Event::Reply { probe, rtt }, now);
         }
     }

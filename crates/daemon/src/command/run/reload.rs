@@ -186,6 +186,7 @@ impl Daemon {
         self.cgroups.set(prepared.cgroups().clone());
         self.kernel.foresee_nft(forms);
         let before = std::mem::replace(&mut self.loaded, Arc::new(loaded));
+        self.record();
         // A file of thousands of policies takes milliseconds to be freed.
         tokio::task::spawn_blocking(move || drop(before));
         self.shadows = None;
@@ -193,6 +194,13 @@ impl Daemon {
         self.tell_time_of_day();
         self.tell_core(Event::Prepared(Box::new(prepared)));
         Ok(())
+    }
+
+    /// Records samples from now on, or not, as the file in force says.
+    pub(super) fn record(&mut self) {
+        let epoch = self.clock.unix(uplinkd_core::Time::default());
+        let wanted = self.loaded.parsed.record();
+        self.recorder.set(wanted, epoch, self.clock.now());
     }
 
     /// Tells the core what time it is here, where some policy has a schedule.
