@@ -23,9 +23,11 @@ Examples:
   uplinkctl explain --to 1.1.1.1 --if-down isp1
                                         where would it go if isp1 failed?
   uplinkctl failback calls              back to the better line, now
+  uplinkctl replay /var/lib/uplinkd/record --with other.toml
+                                        what would other numbers have done?
 
 Exit codes: 0 yes, 1 no (the internet is down, the destination cannot be
-reached, nothing waits to return), 2 usage, 3 the daemon cannot be reached,
+reached, nothing waits to return, a tried file errs), 2 usage, 3 the daemon cannot be reached,
 4 not allowed.
 Colour is used on terminals only, and not where NO_COLOR is set.";
 
@@ -66,7 +68,7 @@ pub(crate) struct Place {
         hide_short_help = true
     )]
     pub(crate) state_dir: PathBuf,
-    /// The daemon's file; taken for the sake of symmetry, not used yet
+    /// The daemon's file, which only `replay` reads
     #[arg(long, global = true, value_name = "FILE")]
     #[arg(default_value = "/etc/uplinkd/uplinkd.toml")]
     #[arg(env = "UPLINKD_CONFIG", hide_env_values = true, hide_short_help = true)]
@@ -113,6 +115,49 @@ pub(crate) enum Command {
     /// For groups with `failback = "by-hand"`, and for those that wait for a time. Only root and
     /// the daemon's own user may. Ends with 1 where nothing waits.
     Failback(FailbackArgs),
+    /// Try a file on recorded history: when would it have failed over?
+    ///
+    /// Plays recordings of `[record]`, or other programs' traces, through the daemon's own
+    /// judgement, in virtual time, with the file of --config and beside it with that of --with.
+    /// Says how often each would have failed over, which of these were needless, which failures
+    /// it would have missed, and how long traffic would have gone into a dead line. Asks no
+    /// daemon and touches no network.
+    ///
+    /// Ends with 1 where the file under trial would have failed over needlessly or missed a
+    /// failure, with 2 where a file or the history cannot be used.
+    #[command(after_help = REPLAY_AFTER)]
+    Replay(ReplayArgs),
+}
+
+const REPLAY_AFTER: &str = "\
+The history is CSV with a header or without:
+
+  time,uplink,target,rtt_ms
+  1764345601.25,isp1,icmp:1.1.1.1,12.3
+  2025-11-28T16:00:02Z,isp1,icmp:1.1.1.1,timeout
+
+Lost answers are empty, -, timeout or U. Lines are in order of time.
+
+Examples:
+  uplinkctl replay /var/lib/uplinkd/record --with other.toml
+      the file in force and another one, on all that was recorded
+  uplinkctl replay smokeping.csv --config try.toml --json
+      somebody else's trace, for scripts";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReplayArgs {
+    /// The history: files in order of time, or a folder of recordings
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) history: Vec<PathBuf>,
+    /// Another file to try, beside the one of --config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) with: Option<PathBuf>,
+    /// List all switches, however many
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const EXPLAIN_AFTER: &str = "\
@@ -299,7 +344,8 @@ mod tests {
             Command::Status(_)
             | Command::Events(_)
             | Command::Policies(_)
-            | Command::Failback(_) => None,
+            | Command::Failback(_)
+            | Command::Replay(_) => None,
         }
     }
 

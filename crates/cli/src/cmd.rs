@@ -4,6 +4,7 @@ mod events;
 mod explain;
 mod failback;
 mod policies;
+mod replay;
 mod status;
 
 use uplinkd_api::{Client, socket_path};
@@ -16,11 +17,13 @@ use crate::{
 /// Does what the command line says.
 pub(crate) async fn run(args: Args) -> Exit {
     let client = Client::new(socket_path(&args.place.runtime_dir));
+    let config = args.place.config;
     match args.command {
         Command::Status(args) => status::run(&client, &args).await,
         Command::Events(args) => events::run(&client, &args).await,
         Command::Explain(args) => explain::run(&client, &args).await,
         Command::Policies(args) => policies::run(&client, &args).await,
         Command::Failback(args) => failback::run(&client, &args).await,
+        Command::Replay(args) => replay::run(&args, &config),
     }
 }

@@ -1,5 +1,5 @@
 //! `uplinkctl`: asks a running uplinkd and shows what it says. Needs no privileges and decides
-//! nothing.
+//! nothing. `replay` alone asks nobody: it plays recorded history through the core.
 //!
 //! `args` is the command line, `cmd` one file for each command, `render` turns answers into text
 //! without touching the world, `output` is where text meets the terminal.
@@ -10,6 +10,7 @@ mod cmd;
 mod exit;
 mod output;
 mod render;
+mod replay;
 
 use std::process::ExitCode;
 

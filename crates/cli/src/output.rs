@@ -33,6 +33,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{}", escape(text));
 }
 
+/// Tells a person several lines that were made harmless before.
+pub(crate) fn lines(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
 /// Tells what went wrong, and what to do about it.
 pub(crate) fn problem(text: &str, hint: Option<&str>) {
     let mut stderr = anstream::stderr();

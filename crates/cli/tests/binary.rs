@@ -56,6 +56,65 @@ fn exit_codes_answer_the_question() {
 }
 
 #[test]
+fn a_replay_needs_no_daemon_and_answers_whether_the_file_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let file = "[uplink.isp1]\ninterface = \"eth1\"\n[uplink.isp2]\ninterface = \"eth2\"\n\
+                [probe]\ntargets = [\"icmp:192.0.2.1\"]\n";
+    std::fs::write(path("present.toml"), file).unwrap();
+    std::fs::write(path("blind.toml"), format!("{file}interval = \"10m\"\n")).unwrap();
+    std::fs::write(path("bad.toml"), "uplinks = 3\n").unwrap();
+    let mut trace = String::new();
+    for second in 0..120 {
+        let is_dead = (60..90).contains(&second);
+        let rtt = if is_dead { "timeout" } else { "15" };
+        trace += &format!("{second},isp1,192.0.2.1,{rtt}\n{second},isp2,192.0.2.1,15\n");
+    }
+    std::fs::write(path("trace.csv"), &trace).unwrap();
+    std::fs::write(path("garbled.csv"), format!("{trace}x,y,z\n")).unwrap();
+    let replay = |arguments: &str| {
+        let words = arguments.split(' ').map(|word| match word.contains('.') {
+            true => path(word),
+            false => word.to_owned(),
+        });
+        let mut command = ctl(directory.path(), "replay");
+        command.args(words).output().unwrap()
+    };
+    for (arguments, code, said) in [
+        ("trace.csv --config present.toml", 0, "isp1 -> isp2"),
+        ("trace.csv --config present.toml --with blind.toml", 1, ""),
+        (
+            "trace.csv --config missing.toml --with present.toml",
+            0,
+            "nothing to compare with",
+        ),
+        ("trace.csv --config missing.toml", 2, "cannot read"),
+        ("trace.csv --config bad.toml", 2, "bad.toml:1"),
+        (
+            "garbled.csv --config present.toml",
+            2,
+            "garbled.csv:241: `x` is no time",
+        ),
+        ("missing.csv --config present.toml", 2, "No such file"),
+    ] {
+        let output = replay(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {output:?}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let all = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            all.replace("isp1, isp2 -> isp2", "isp1 -> isp2")
+                .contains(said),
+            "{arguments}: {all}"
+        );
+        assert!(!output.stdout.contains(&0x1b), "colour in a pipe");
+    }
+    let json = replay("trace.csv --config present.toml --with blind.toml --json").stdout;
+    let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(read["replays"][0]["lines"][0]["failovers"], 1);
+    assert_eq!(read["replays"][1]["lines"][0]["missed"], 1);
+}
+
+#[test]
 fn a_missing_daemon_is_named_with_a_remedy() {
     let directory = tempfile::tempdir().unwrap();
     for command in [

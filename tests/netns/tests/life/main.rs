@@ -8,6 +8,7 @@ mod crash;
 mod drift;
 mod lacking;
 mod machine;
+mod recording;
 mod refusals;
 mod reload;
 mod reserve;
@@ -93,6 +94,11 @@ fn main() -> ExitCode {
         lacking {
             too_little_privilege,
             no_nft,
+        }
+        recording {
+            a_recorded_failover_is_replayed_as_it_happened,
+            recording_begins_and_ends_with_a_reload,
+            a_disk_that_takes_nothing_does_not_stop_the_router,
         }
         reload {
             an_invalid_file_is_refused_and_changes_nothing,
