@@ -145,7 +145,7 @@ fn measure(candidates: &[Candidate], programs: &Programs, time: Duration) -> Res
         .zip(pairs)
         .map(|((candidate, _), (before, after))| Cost {
             candidate: *candidate,
-            memory_mb: after.resident_kib * 1024.0 / 1e6,
+            memory_mb: after.resident_mb(),
             cpu_percent: 100.0 * (after.ticks - before.ticks) / TICKS_PER_SECOND / seconds,
             wakeups: (after.wakeups - before.wakeups) / seconds,
             threads: after.threads,
@@ -163,6 +163,11 @@ pub(super) struct Usage {
 }
 
 impl Usage {
+    /// The resident set, in 10^6 bytes.
+    pub(super) fn resident_mb(&self) -> f64 {
+        self.resident_kib * 1024.0 / 1e6
+    }
+
     pub(super) fn of(daemon: &RouterDaemon) -> Result<Self> {
         let pid = daemon.process().pid();
         let read = |file: &str| {

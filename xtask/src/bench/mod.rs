@@ -9,6 +9,7 @@
 //! | `bench lines` | whether idle, full, lossy and flapping lines are taken for what they are |
 //! | `bench renumber` | how soon a line that gets another address is right, and what is left of the old |
 //! | `bench storm` | what the daemon costs, and traffic loses, while others change things by the thousand |
+//! | `bench probes` | what asking 4,000 targets costs, and how right the times are under load |
 //! | `bench policies` | what policies cost: for packets, and for whoever writes ten thousand |
 //!
 //! Times depend on the machine. Compare what one run printed, or ratios.
@@ -22,6 +23,7 @@ mod lines;
 mod machine;
 mod policies;
 pub(crate) mod print;
+mod probes;
 pub(crate) mod program;
 mod renumber;
 mod route_watch;
@@ -51,6 +53,8 @@ pub(crate) enum Bench {
     Storm(storm::StormArgs),
     /// What policies cost: per packet, and in checks, first applies and reloads.
     Policies(policies::PoliciesArgs),
+    /// What asking thousands of targets costs, beside a loop in C and fping.
+    Probes(probes::ProbesArgs),
 }
 
 /// Measures.
@@ -69,6 +73,7 @@ pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
         Bench::Renumber(args) => renumber::run(args),
         Bench::Storm(args) => storm::run(args),
         Bench::Policies(args) => policies::run(args),
+        Bench::Probes(args) => probes::run(args),
     }
 }
 
