@@ -31,6 +31,9 @@ pub(crate) struct Window {
     samples: VecDeque<Sample>,
     /// Results before are shown, but not judged any more.
     judged_from: Time,
+    /// Final results that count, and how many of them were lost: kept, since with thousands of targets
+    /// every answer of one asks for those of all others of its line.
+    judged: (usize, usize),
 }
 
 /// Figures over a window of results.
@@ -75,14 +78,24 @@ impl Window {
         while self.samples.len() >= SAMPLES_MAX
             || self.samples.front().is_some_and(|s| s.at < oldest)
         {
-            self.samples.pop_front();
+            if let Some(oldest) = self.samples.pop_front() {
+                self.judged.0 -= usize::from(self.counts(oldest));
+                self.judged.1 -= usize::from(self.counts(oldest) && oldest.is_lost());
+            }
         }
-        self.samples.push_back(Sample {
+        let sample = Sample {
             probe,
             at: now,
             rtt,
             is_final: rtt.is_some(),
-        });
+        };
+        self.judged.0 += usize::from(self.counts(sample));
+        self.samples.push_back(sample);
+    }
+
+    /// Whether a result is final, and not from before.
+    fn counts(&self, sample: Sample) -> bool {
+        sample.is_final && sample.at >= self.judged_from
     }
 
     /// An answer came after all. Says whether the question was still known as lost.
@@ -91,30 +104,42 @@ impl Window {
         let Some(sample) = known.filter(|s| s.rtt.is_none()) else {
             return false;
         };
+        let before = *sample;
         (sample.rtt, sample.is_final) = (Some(rtt), true);
+        if before.at >= self.judged_from {
+            self.judged.0 += usize::from(!before.is_final);
+            self.judged.1 -= usize::from(before.is_final);
+        }
         true
     }
 
     /// No answer will count any more.
     pub(crate) fn give_up(&mut self, probe: ProbeId) {
-        if let Some(sample) = self.samples.iter_mut().rev().find(|s| s.probe == probe) {
+        let known = self.samples.iter_mut().rev().find(|s| s.probe == probe);
+        if let Some(sample) = known.filter(|s| !s.is_final) {
             sample.is_final = true;
+            if sample.at >= self.judged_from {
+                self.judged = (self.judged.0 + 1, self.judged.1 + 1);
+            }
         }
     }
 
     /// What was before does not count any more.
     pub(crate) fn start_anew(&mut self, now: Time) {
         self.judged_from = now;
+        self.judged = self.samples.iter().fold((0, 0), |(asked, lost), s| {
+            let counts = self.counts(*s);
+            (
+                asked + usize::from(counts),
+                lost + usize::from(counts && s.is_lost()),
+            )
+        });
     }
 
     /// Questions with a final result that count, and how many of them were lost. What is only missed
     /// may still be answered.
     pub(crate) fn judged(&self) -> (usize, usize) {
-        let judged = self.samples.iter().filter(|s| s.at >= self.judged_from);
-        let results = judged.filter(|s| s.is_final);
-        results.fold((0, 0), |(asked, lost), s| {
-            (asked + 1, lost + usize::from(s.is_lost()))
-        })
+        self.judged
     }
 
     /// How many of the newest results that count are losses in a row.
@@ -239,6 +264,38 @@ mod tests {
         assert_eq!((window.judged(), window.lost_last()), ((4, 3), 3));
         window.push(ProbeId(8), Some(ms(1)), Time(ms(400)), ms(10_000));
         assert_eq!(window.lost_last(), 0);
+    }
+
+    /// What [`Window::judged`] says, counted anew.
+    fn counted(window: &Window) -> (usize, usize) {
+        let judged = window.samples.iter().filter(|s| s.at >= window.judged_from);
+        let results: Vec<_> = judged.filter(|s| s.is_final).collect();
+        let lost = results.iter().filter(|s| s.is_lost()).count();
+        (results.len(), lost)
+    }
+
+    #[test]
+    fn what_is_kept_is_what_could_be_counted() {
+        let mut window = Window::default();
+        let mut dice = 7_u64;
+        let mut throw = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (dice >> 33) % sides
+        };
+        for n in 0..20_000_u64 {
+            let now = Time(ms(n * 10));
+            let probe = ProbeId(n - throw(20).min(n));
+            match throw(5) {
+                0 => window.push(ProbeId(n), Some(ms(1)), now, ms(3000)),
+                1 | 2 => window.push(ProbeId(n), None, now, ms(3000)),
+                3 => window.give_up(probe),
+                _ if throw(40) == 0 => window.start_anew(now),
+                _ => {
+                    window.correct(probe, ms(9));
+                }
+            }
+            assert_eq!(window.judged(), counted(&window), "after {n}");
+        }
     }
 
     #[test]
