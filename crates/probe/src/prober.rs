@@ -6,11 +6,16 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::IpAddr,
+    os::fd::AsFd,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use nix::{errno::Errno, net::if_::if_nametoindex};
+use nix::{
+    errno::Errno,
+    net::if_::if_nametoindex,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use uplinkd_model::{Family, UplinkName};
 
 use crate::socket::{Binding, EchoSocket};
@@ -141,9 +146,23 @@ impl Prober {
     /// The answers that are there now, without waiting. To be called before a probe is declared
     /// lost, since its answer may be waiting while the caller was busy.
     pub fn drain(&mut self) -> Vec<Reply> {
+        // One question for all sockets: most have nothing, and of fifty uplinks that would be fifty
+        // calls each time.
+        let sockets = self.sockets.values();
+        let mut asked: Vec<_> = sockets
+            .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
+            .collect();
+        // Where the kernel does not say, all are looked at.
+        let is_told = poll(&mut asked, PollTimeout::ZERO).is_ok();
+        let has_some: Vec<_> = asked
+            .iter()
+            .map(|fd| !is_told || fd.any().unwrap_or(true))
+            .collect();
         let mut found = Vec::new();
-        for socket in self.sockets.values_mut() {
-            socket.drain(&mut found);
+        for (socket, has_some) in self.sockets.values_mut().zip(has_some) {
+            if has_some {
+                socket.drain(&mut found);
+            }
         }
         found
     }
@@ -161,6 +180,13 @@ impl Prober {
         target: IpAddr,
         id: u64,
     ) -> Result<(), SendError> {
+        let token = self.random();
+        if let Some(socket) = self.sockets.get_mut(key)
+            && socket.is_current(device, mark)
+            && socket.send(id, target, token).is_ok()
+        {
+            return Ok(());
+        }
         let Ok(ifindex) = if_nametoindex(device) else {
             self.sockets.remove(key);
             return Err(SendError::NoDevice {
@@ -174,8 +200,8 @@ impl Prober {
             ifindex,
             mark,
         };
-        let token = self.random();
         let socket = self.socket(key, binding)?;
+        socket.known_at = Instant::now();
         socket
             .send(id, target, token)
             .map_err(|error| SendError::Send {

@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     task::{Context, Poll},
     time::{Duration, Instant, SystemTime},
 };
@@ -35,6 +35,9 @@ const BATCH: usize = 16;
 const BATCHES_MAX: usize = 16;
 /// The longest IPv4 header and our packet, with room to notice one that is too long.
 const BUFFER: usize = 128;
+/// How long the device's index is believed: looking it up takes three calls. A send that fails looks
+/// again at once.
+const INDEX_AGE: Duration = Duration::from_millis(100);
 /// Errors in a row, with nothing read in between, after which a socket is given up.
 const ERRORS_MAX: u32 = 3;
 
@@ -63,6 +66,8 @@ pub(crate) struct Binding {
 #[derive(Debug)]
 pub(crate) struct EchoSocket {
     pub(crate) binding: Binding,
+    /// When the device of that name was last known to have that index.
+    pub(crate) known_at: Instant,
     fd: AsyncFd<Socket>,
     inbox: Inbox,
 }
@@ -85,6 +90,7 @@ impl EchoSocket {
                 errors_in_a_row: 0,
             },
             binding,
+            known_at: Instant::now(),
             fd: watch(socket)?,
         })
     }
@@ -92,6 +98,12 @@ impl EchoSocket {
     /// Whether the next probe needs a new socket, since reading from this one fails.
     pub(crate) fn is_broken(&self) -> bool {
         self.inbox.is_broken()
+    }
+
+    /// Whether it can be used for this without looking the device up again.
+    pub(crate) fn is_current(&self, device: &str, mark: Option<u32>) -> bool {
+        let is_same = self.binding.device == device && self.binding.mark == mark;
+        is_same && !self.is_broken() && self.known_at.elapsed() < INDEX_AGE
     }
 
     /// Sends one echo request and remembers it.
@@ -135,6 +147,12 @@ impl EchoSocket {
             }
         }
         true
+    }
+}
+
+impl AsFd for EchoSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.get_ref().as_fd()
     }
 }
 
