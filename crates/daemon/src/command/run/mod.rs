@@ -6,7 +6,7 @@ mod carry_out;
 mod reading;
 mod reload;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anstream::eprintln;
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::{debug, trace};
 use uplinkd_advertise::Advertiser;
-use uplinkd_core::{Controller, Event, ProbeId, cgroup_paths, event::HintKind};
+use uplinkd_core::{Controller, Event, ProbeId, Time, cgroup_paths, event::HintKind};
 use uplinkd_kernel::{Hint, Kernel, Watch};
 use uplinkd_model::notice::Notice;
 use uplinkd_policy::Shadow;
@@ -40,6 +40,10 @@ use crate::{
     serve::Clock,
     state::State,
 };
+
+/// Between two ticks at least: with thousands of targets something is due each quarter of a
+/// millisecond, and what is due within this time shares a wake-up. A miss is known so much later.
+const TICK_LEAST: Duration = Duration::from_millis(4);
 
 /// Routes until SIGTERM or SIGINT.
 ///
@@ -88,6 +92,8 @@ struct Daemon {
     advertiser: Advertiser,
     controller: Controller,
     clock: Clock,
+    /// When the core was last told that time has passed.
+    ticked_at: Time,
     state: State,
     shared: Shared,
     requests: mpsc::Receiver<Request>,
@@ -145,6 +151,7 @@ impl Daemon {
             advertiser: Advertiser::new(),
             controller,
             clock,
+            ticked_at: Time::default(),
             state,
             shared,
             requests,
@@ -174,14 +181,17 @@ impl Daemon {
         loop {
             self.carry_out();
             let deadline = self.controller.next_deadline();
-            let wait = deadline.map(|t| self.clock.until(t));
+            let wait = deadline.map(|t| self.clock.until(t.max(self.ticked_at + TICK_LEAST)));
             // Answers before everything else: a busy moment of ours must not look like a slow line.
             tokio::select! {
                 biased;
                 replies = self.prober.replies() => self.take_replies(replies),
                 answers = self.asker.answers() => self.take_answers(answers),
                 // Before hints, of which a storm may never leave a moment without one.
-                () = sleep(wait) => self.tell_core(Event::Tick),
+                () = sleep(wait) => {
+                    self.ticked_at = self.clock.now();
+                    self.tell_core(Event::Tick);
+                }
                 hint = self.watch.next() => self.take_hint(hint?),
                 () = self.advertiser.work() => {}
                 Some(request) = self.requests.recv() => self.answer(request),
