@@ -1,7 +1,7 @@
 use std::{net::IpAddr, sync::mpsc::Receiver};
 
 use uplinkd_config::{OutletCodes, Slots, parse};
-use uplinkd_core::ProbeId;
+use uplinkd_core::{ProbeId, event::Asking};
 use uplinkd_model::Health;
 
 use super::*;
@@ -36,7 +36,7 @@ fn probe(id: u64, target: [u8; 4]) -> Probe {
         uplink: UplinkName::new("isp1").unwrap(),
         device: "lo".to_owned(),
         mark: 1,
-        target: IpAddr::from(target),
+        asking: Asking::Echo(IpAddr::from(target)),
     }
 }
 
