@@ -30,6 +30,8 @@ pub(crate) const MISSES_MAX: u32 = 10;
 const RESULTS_LEAST: usize = 10;
 /// Losses below which a part means nothing: two may be chance.
 const LOSSES_LEAST: usize = 3;
+/// Targets whose wrong answers stand in the reason of a line; those of the others are in the status.
+const REFUSALS_MAX: usize = 3;
 /// How many questions of a burst long targets must be silent at least: a line whose packets take
 /// another way all at once answers late, and not never.
 const GRACE: u32 = 3;
@@ -171,7 +173,7 @@ impl<'a> Evidence<'a> {
         let targets = self.targets.iter();
         let refused =
             targets.filter_map(|(t, state)| Some((t.to_string(), state.refusal()?.to_owned())));
-        refused.collect()
+        refused.take(REFUSALS_MAX).collect()
     }
 
     /// The line carries traffic: how well?
