@@ -188,8 +188,8 @@ impl Controller {
     /// Whether a target can be asked at the moment.
     pub(super) fn can_ask(&self, key: TargetKey) -> bool {
         match &self.access_of(key.line).probe.targets[key.target] {
-            Target::Service(_) => true,
-            Target::Gateway | Target::Neighbour | Target::Icmp(_) => self.address_of(key).is_some(),
+            Target::Icmp(_) | Target::Service(_) => true,
+            Target::Gateway | Target::Neighbour => self.address_of(key).is_some(),
         }
     }
 
