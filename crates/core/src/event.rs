@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use uplinkd_model::{
-    Advice, Config, Connection, Counters, Family, NeighbourState, Observed, Outcome, Plan, Question,
-    Subject, Target, UplinkName, notice::Notice,
+    Advice, Config, Connection, Counters, Family, NeighbourState, Observed, Outcome, Plan,
+    Question, Subject, Target, UplinkName, notice::Notice,
 };
 
 use crate::prepared::Prepared;

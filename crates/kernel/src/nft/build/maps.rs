@@ -97,7 +97,7 @@ impl Builder<'_> {
             let target = TargetRef::Outlet(family, *outlet);
             format!(
                 "{} @{set_name} {target}",
-                key_expression(&map.fields, family)
+                key_expression(&map.fields, family, has_ranges)
             )
         };
         outlets.iter().map(rule).collect()
@@ -117,7 +117,7 @@ impl Builder<'_> {
         let fields: Vec<_> = order.iter().map(|n| fields[*n]).collect();
         let name = names.next(&fields, family, true);
         self.collection(name.clone(), map);
-        format!("{} vmap @{name}", key_expression(&fields, family))
+        format!("{} vmap @{name}", key_expression(&fields, family, true))
     }
 
     fn map_rule(
@@ -147,7 +147,10 @@ impl Builder<'_> {
         let map = Collection::map_of_kind(key, elements, has_ranges);
         let name = names.next(fields, family, has_ranges);
         self.collection(name.clone(), map);
-        format!("{} vmap @{name}", key_expression(fields, family))
+        format!(
+            "{} vmap @{name}",
+            key_expression(fields, family, has_ranges)
+        )
     }
 
     /// A rule and a map of the rest for each value of one field, until everything fits. The order
@@ -198,9 +201,20 @@ pub(super) fn check_interfaces(map: &MapStage) -> Result<(), RenderError> {
         .try_for_each(|n| super::check_interface(&number_interface(n)))
 }
 
-fn key_expression(fields: &[Field], family: Family) -> String {
-    let parts: Vec<_> = fields.iter().map(|f| expression(*f, family)).collect();
-    parts.join(" . ")
+/// Where nft finds a key.
+///
+/// Where one of several parts may be a range nft 1.0.6 has the kernel turn the bytes of
+/// `meta l4proto` round, all one of it, as two. Kernels that look closely (6.12.117) refuse that: not
+/// supported. So the protocol is read from where its byte needs no turning; behind the headers of IPv6
+/// only connection tracking knows it, of whatever belongs to a connection.
+fn key_expression(fields: &[Field], family: Family, has_ranges: bool) -> String {
+    let is_turned = has_ranges && fields.len() > 1;
+    let parts = fields.iter().map(|field| match (field, family) {
+        (Field::Protocol, Family::V4) if is_turned => "ip protocol",
+        (Field::Protocol, Family::V6) if is_turned => "ct original protocol",
+        _ => expression(*field, family),
+    });
+    parts.collect::<Vec<_>>().join(" . ")
 }
 
 /// The places of the fields in the order in which the kernel should ask them.
