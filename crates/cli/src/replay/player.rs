@@ -246,7 +246,7 @@ impl<'t> Player<'t> {
 
     fn ask(&mut self, probe: &Probe) -> Result<(), TraceError> {
         let moment = self.moment();
-        let family = Family::of(probe.target);
+        let family = probe.family();
         let line = (probe.uplink.to_string(), family);
         let label = probe.label(self.controller.config());
         let key = (line, label);
