@@ -37,6 +37,7 @@ pub use explain::{
 pub use message::{
     ApiError, Event, Events, Failback, GroupStatus, Level, ReserveStatus, ServingStatus, State,
     Status, SysctlStatus, TargetState, TargetStatus, TierStatus, UplinkStatus, WaitingStatus,
+    YieldingStatus,
 };
 pub use policy::{Policies, PolicyStatus};
 pub use query::{ConnectionQuery, ExplainQuery};

@@ -175,6 +175,9 @@ pub struct GroupStatus {
     /// A better level could serve again, but its turn has not come.
     #[serde(default)]
     pub waiting: Option<WaitingStatus>,
+    /// Uplinks in it that are in service and leave new connections to others, where these are well.
+    #[serde(default)]
+    pub yielding: Vec<YieldingStatus>,
     /// Who serves it now; empty where nobody does.
     pub serving: Vec<ServingStatus>,
     /// No uplink is up; those that serve are only kept for want of anything better.
@@ -201,6 +204,15 @@ pub struct WaitingStatus {
     pub tier: usize,
     /// When it will, unix seconds; none: when somebody says so (`uplinkctl failback`).
     pub until: Option<f64>,
+}
+
+/// An uplink that yields in a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct YieldingStatus {
+    /// Which one.
+    pub uplink: String,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// An uplink that serves a group.

@@ -11,7 +11,9 @@ mod uplink;
 
 use uplinkd_model::Family;
 
-pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY};
+pub(crate) use policy::{
+    FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY, YIELD_AT,
+};
 pub(crate) use record::{RECORD, RECORD_MB};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
 pub(crate) use target::{STATUS, TARGET};
@@ -313,9 +315,9 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 18] = [
+pub(crate) static ALL: [&Keys; 19] = [
     &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &PROBE, &PROBE_ALL, &LOSS, &RTT, &GROUP, &MEMBER,
-    &FAILBACK, &STICKY, &POLICY, &MATCH, &RECORD, &RESERVE,
+    &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &RECORD, &RESERVE,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

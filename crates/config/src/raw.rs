@@ -16,7 +16,8 @@ use crate::{
 };
 
 pub(crate) use policy::{
-    RawCondition, RawFailback, RawGroup, RawItem, RawMember, RawPolicy, RawSticky, WordOrTable,
+    RawCondition, RawFailback, RawGroup, RawItem, RawMember, RawPolicy, RawSticky, RawYieldAt,
+    WordOrTable,
 };
 pub(crate) use target::{RawOptions, RawTarget, RawTargets};
 

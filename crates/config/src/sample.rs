@@ -98,6 +98,11 @@ weight = 2
 # or for another time than a day: { by = "source", for = "10m" }.
 #sticky = "connection"
 
+# From what loss over a minute, and what median round-trip time on, an uplink yields
+# in this group, whatever its own limits say: to others of its tier, and with all
+# of them over it to the next tier. Without it, while it is degraded.
+#yield_at = { loss = "2%", rtt = "150ms" }
+
 # Traffic that is treated in a way of its own. The first policy that matches
 # decides; what matches none uses group `default`.
 #[[policy]]

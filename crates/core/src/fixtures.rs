@@ -6,7 +6,7 @@ use uplinkd_model::{
     Access, Config, Family, Gateway, Group, Limits, Link, Member, Nat, Observed, Outlet,
     OutletKind, ProbeSpec, Rates, Reserve, Slot, TableId, Target, Uplink, UplinkName,
     kernel_state::{Device, ForeignDefault, NftState},
-    policy::{Clause, End, Failback, Outflow, OutletTier, Policy, PolicyFlows, Selector},
+    policy::{Clause, Conduct, End, Failback, Outflow, OutletTier, Policy, PolicyFlows, Selector},
     prefix::SourcedDefault,
 };
 
@@ -65,6 +65,7 @@ pub(crate) fn config() -> Config {
             tiers,
             failback: Failback::default(),
             sticky: None,
+            conduct: Conduct::default(),
         }],
         policies: Vec::new(),
         outlets: vec![Outlet {
@@ -81,6 +82,7 @@ pub(crate) fn outflow(group: &str, tiers: &[Vec<Member>], end: End) -> Outflow {
         group: Some(group.to_owned()),
         rank: n + 1,
         members: members.clone(),
+        conduct: Conduct::default(),
     };
     Outflow {
         group: Some(group.to_owned()),
@@ -109,6 +111,7 @@ pub(crate) fn with_calls(mut config: Config, change: impl FnOnce(&mut Outflow)) 
         tiers: tiers.to_vec(),
         failback: outflow.failback,
         sticky: outflow.sticky,
+        conduct: outflow.tiers[0].conduct,
     });
     add_outlet(&mut config, "calls", OutletKind::Uplinks(outflow));
     config

@@ -9,6 +9,7 @@
 //! | anything else | as before |
 
 pub(crate) mod damping;
+pub(crate) mod limits;
 pub(crate) mod neighbour;
 pub(crate) mod traffic;
 

@@ -112,6 +112,17 @@ pub struct OutletSnapshot {
     pub serving: Vec<Share>,
     /// A better tier that could serve and waits.
     pub waiting: Option<Waiting>,
+    /// Members in service that leave new connections to others.
+    pub yielding: Vec<Yielding>,
+}
+
+/// A member of an outlet that is in service and leaves new connections to others, where these are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Yielding {
+    /// Which one.
+    pub uplink: UplinkName,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// What an outlet does with new connections at the moment.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{Slot, UplinkName},
     net::Family,
-    policy::{Failback, Outlet, Policy, Sticky},
+    policy::{Conduct, Failback, Outlet, Policy, Sticky},
     prefix::PrefixSource,
     probe::{ProbeSpec, Rates},
     reserve::Reserve,
@@ -130,6 +130,8 @@ pub struct Group {
     pub failback: Failback,
     /// What keeps to the uplink that it was given first.
     pub sticky: Option<Sticky>,
+    /// How it treats its members.
+    pub conduct: Conduct,
 }
 
 /// An uplink's place in a tier.

@@ -11,6 +11,7 @@ use crate::{
     ids::{Mark, UplinkName},
     intent::Member,
     net::Family,
+    probe::Permille,
 };
 
 /// Traffic that a user wants treated in a way of its own. The first policy that matches decides.
@@ -367,6 +368,27 @@ pub struct OutletTier {
     pub rank: usize,
     /// Who shares its traffic.
     pub members: Vec<Member>,
+    /// How that group treats them.
+    pub conduct: Conduct,
+}
+
+/// How a group treats its members.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Conduct {
+    /// From where on a member yields in it; none: while it is degraded, if the uplink says so.
+    pub yield_at: Option<YieldAt>,
+}
+
+/// From which loss and round-trip time on a member of a group yields in it, whatever its health: to
+/// others of its tier, and with a whole tier over it to the next one. None of both: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct YieldAt {
+    /// The part of lost answers, over a minute.
+    pub loss: Option<Permille>,
+    /// The round-trip time at the median of the probes' window.
+    pub rtt: Option<Duration>,
 }
 
 /// What serves when no tier of an outlet has a live member.

@@ -17,7 +17,7 @@ use uplinkd_lab::{Isp, Lab, LabSpec, addresses::well_known, enter_private};
 use uplinkd_model::{
     Access, Config, Family, Gateway, Group, Member, Nat, Outlet, OutletKind, ProbeSpec, Reserve,
     Slot, Target, Uplink, UplinkName,
-    policy::{End, Failback, Outflow, OutletTier},
+    policy::{Conduct, End, Failback, Outflow, OutletTier},
 };
 
 use super::{
@@ -204,6 +204,7 @@ fn config(lab: &Lab, groups: usize, cause: Cause, family: Family) -> Result<Conf
         tiers: vec![tier(&uplinks, weights)],
         failback: Failback::default(),
         sticky: None,
+        conduct: Conduct::default(),
     };
     let mut all = vec![group(Group::DEFAULT.to_owned(), [3, 2])];
     let others = distinct_weights().take(groups).enumerate();
@@ -242,6 +243,7 @@ fn outlet(code: u16, group: &Group) -> Outlet {
         group: Some(group.name.clone()),
         rank,
         members: members.clone(),
+        conduct: group.conduct,
     });
     Outlet {
         code,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{bench::program::target_folder, setup};
 
 /// All suites, in the order in which they are run: name, package and test target.
-const SUITES: [(&str, &str, &str); 7] = [
+const SUITES: [(&str, &str, &str); 8] = [
     ("lines", "uplinkd-netns-tests", "lines"),
     ("traffic", "uplinkd-netns-tests", "traffic"),
     ("kernel", "uplinkd-kernel", "netns"),
@@ -16,6 +16,7 @@ const SUITES: [(&str, &str, &str); 7] = [
     ("policies", "uplinkd-netns-tests", "policies"),
     ("coexistence", "uplinkd-netns-tests", "coexistence"),
     ("probes", "uplinkd-netns-tests", "probes"),
+    ("shares", "uplinkd-netns-tests", "shares"),
 ];
 
 /// Programs that the tests run, from the same folder as theirs.

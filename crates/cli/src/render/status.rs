@@ -190,6 +190,10 @@ fn groups(out: &mut String, status: &Status) {
         if !group.reason.is_empty() {
             paragraph(out, 4, &escape(&group.reason));
         }
+        for member in &group.yielding {
+            let (uplink, reason) = (escape(&member.uplink), escape(&member.reason));
+            paragraph(out, 4, &format!("{uplink} yields: {reason}"));
+        }
         if let Some(waiting) = &group.waiting {
             paragraph(out, 4, &waits(group, waiting, status.time));
         }

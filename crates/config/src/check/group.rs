@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 use toml::Spanned;
 use uplinkd_model::{
     Group, Member, UplinkName,
-    policy::{Failback, FailbackFlows, FailbackWhen, Sticky, StickyBy},
+    policy::{Conduct, Failback, FailbackFlows, FailbackWhen, Sticky, StickyBy},
 };
 
 use crate::{
     check::{
-        bounded,
+        bounded, conduct,
         duration::{self, Limits},
         names::{Names, is_name},
         word,
@@ -70,6 +70,7 @@ pub(super) fn check(
             tiers: vec![everybody(uplinks)],
             failback: Failback::default(),
             sticky: None,
+            conduct: Conduct::default(),
         },
     };
     groups.insert(0, default);
@@ -127,9 +128,11 @@ struct Checks<'c> {
 impl Checks<'_> {
     fn check(&self, found: &mut Found) -> Group {
         let whose = format!("group {}", quoted(self.group.name.get_ref()));
+        let tiers = self.tiers(&whose, found);
         Group {
             name: self.group.name.get_ref().clone(),
-            tiers: self.tiers(&whose, found),
+            conduct: conduct::check(self.group, &tiers, self.uplinks, &whose, found),
+            tiers,
             failback: failback(self.group.failback.as_ref(), &whose, found).unwrap_or_default(),
             sticky: self
                 .group

@@ -6,6 +6,7 @@
 mod access;
 mod address;
 mod clause;
+mod conduct;
 mod contradiction;
 mod duration;
 mod group;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use uplinkd_model::{
     Group, Member, OutletKind, Reserve, UplinkName,
-    policy::{End, Failback, Outflow, OutletTier},
+    policy::{Conduct, End, Failback, Outflow, OutletTier},
 };
 
 use crate::{
@@ -282,12 +282,14 @@ fn tiers(name: &str, group: Option<&Group>) -> Vec<OutletTier> {
             group: None,
             rank: 1,
             members: member.into_iter().collect(),
+            conduct: Conduct::default(),
         }];
     };
     let tier = |(index, members): (usize, &Vec<Member>)| OutletTier {
         group: Some(group.name.clone()),
         rank: index + 1,
         members: members.clone(),
+        conduct: group.conduct,
     };
     group.tiers.iter().enumerate().map(tier).collect()
 }

@@ -33,6 +33,15 @@ pub(super) fn loss(
     limits(raw, otherwise, "loss", whose, found, percent)
 }
 
+/// A round-trip time that sets a limit.
+pub(super) fn round_trip(
+    text: &Spanned<String>,
+    what: &str,
+    found: &mut Found,
+) -> Option<Duration> {
+    duration::check(text, &RTT, what, found)
+}
+
 /// The same of round-trip times.
 pub(super) fn rtt(
     raw: &RawLimits,
@@ -42,7 +51,7 @@ pub(super) fn rtt(
     found: &mut Found,
 ) -> Option<Limits<Duration>> {
     let read = |raw: &Spanned<String>, what: &str, found: &mut Found| {
-        let limit = duration::check(raw, &RTT, what, found)?;
+        let limit = round_trip(raw, what, found)?;
         if limit >= timeout {
             found.push(
                 Diagnostic::error(raw.span(), format!("{what} can never be seen"))
@@ -102,7 +111,7 @@ fn in_order<T: Copy + PartialOrd>(
 }
 
 /// A part, as text with a percent sign.
-fn percent(text: &Spanned<String>, what: &str, found: &mut Found) -> Option<Permille> {
+pub(super) fn percent(text: &Spanned<String>, what: &str, found: &mut Found) -> Option<Permille> {
     let word = text.get_ref();
     let number = word.trim().strip_suffix('%').map(str::trim_end);
     let number = number.and_then(|n| n.parse::<f64>().ok());

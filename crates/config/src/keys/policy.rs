@@ -24,8 +24,33 @@ pub(crate) static GROUP: Keys = Keys {
             r#""connection""#,
             "what keeps to the uplink that it was given first, until that uplink fails",
         ),
+        table(
+            "yield_at",
+            Kind::Table(&YIELD_AT),
+            "from what loss and round-trip time on a member yields in this group, whatever its own limits say: to others of its tier, and a whole tier to the next one",
+        ),
     ],
     later: &["on_degraded"],
+};
+
+/// `[group.NAME.yield_at]`.
+pub(crate) static YIELD_AT: Keys = Keys {
+    header: "group.NAME.yield_at",
+    keys: &[
+        absent(
+            "loss",
+            Kind::PercentOrOff,
+            r#""2%""#,
+            "the part of lost answers over a minute; without it none",
+        ),
+        absent(
+            "rtt",
+            Kind::DurationOrOff,
+            r#""150ms""#,
+            "the median round-trip time; without it none",
+        ),
+    ],
+    later: &[],
 };
 
 /// A member in `tiers`.

@@ -22,6 +22,7 @@ pub(crate) struct RawGroup {
     pub(crate) is_complete: bool,
     pub(crate) failback: Option<WordOrTable<RawFailback>>,
     pub(crate) sticky: Option<WordOrTable<RawSticky>>,
+    pub(crate) yield_at: Option<Spanned<RawYieldAt>>,
 }
 
 /// One entry of `tiers`.
@@ -47,6 +48,12 @@ pub(crate) struct RawFailback {
     pub(crate) after: Option<Spanned<String>>,
     pub(crate) by_hand: Option<Spanned<bool>>,
     pub(crate) flows: Option<Spanned<String>>,
+}
+
+/// `[group.NAME.yield_at]`.
+pub(crate) struct RawYieldAt {
+    pub(crate) loss: Option<Spanned<String>>,
+    pub(crate) rtt: Option<Spanned<String>>,
 }
 
 /// `[group.NAME.sticky]`.
@@ -124,6 +131,15 @@ impl RawGroup {
         let is_complete = found.len() == errors_before;
         let failback = reader.text_or_table("failback", found);
         let sticky = reader.text_or_table("sticky", found);
+        let yield_at = reader.table("yield_at", found).map(|(key, table)| {
+            let header = format!("{header}.yield_at");
+            let reader = Reader::open(table, &keys::YIELD_AT, &header, found);
+            let limits = RawYieldAt {
+                loss: reader.text("loss", found),
+                rtt: reader.text("rtt", found),
+            };
+            Spanned::new(key, limits)
+        });
         Self {
             tiers,
             is_complete,
@@ -150,6 +166,7 @@ impl RawGroup {
                     },
                 )
             }),
+            yield_at,
             name,
         }
     }

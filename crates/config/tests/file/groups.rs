@@ -439,3 +439,113 @@ warning: nothing leads to uplink `isp2`
     let used = format!("{text}[[policy]]\nuse = \"isp1\"\notherwise = \"a\"\n");
     insta::assert_snapshot!(shown(&used), @"");
 }
+
+#[test]
+fn a_group_says_from_where_on_members_yield_in_it() {
+    let text = r#"
+[uplink.isp1]
+interface = "eth1"
+[uplink.isp2]
+interface = "eth2"
+[group.calls]
+tiers = [["isp1"], ["isp2"]]
+yield_at = { loss = "2%", rtt = "150ms" }
+[group.downloads]
+tiers = [["isp1", "isp2"]]
+yield_at = { loss = "30%", rtt = "off" }
+[[policy]]
+use = "calls"
+otherwise = "downloads"
+"#;
+    let parsed = uplinkd_config::parse("u.toml", text).unwrap();
+    let config = parsed.to_config(&Default::default(), &Default::default());
+    let limit = |loss, ms: Option<u64>| {
+        let rtt = ms.map(std::time::Duration::from_millis);
+        Some(uplinkd_model::policy::YieldAt { loss, rtt })
+    };
+    let calls = limit(Some(uplinkd_model::Permille(20)), Some(150));
+    let downloads = limit(Some(uplinkd_model::Permille(300)), None);
+    let of = |index: usize| config.groups[index].conduct.yield_at;
+    assert_eq!((of(0), of(1), of(2)), (None, calls, downloads));
+    // Each tier of an outlet keeps to the limits of the group that it belongs to.
+    let outlet = &config.outlets[1].kind;
+    let uplinkd_model::OutletKind::Uplinks(outflow) = outlet else {
+        panic!("{outlet:?}");
+    };
+    let limits: Vec<_> = outflow.tiers.iter().map(|t| t.conduct.yield_at).collect();
+    assert_eq!(limits, [calls, calls, downloads]);
+}
+
+#[test]
+fn a_limit_that_says_nothing_or_is_never_seen_is_refused() {
+    let text = r#"
+[uplink.isp1]
+interface = "eth1"
+[uplink.isp2]
+interface = "eth2"
+[group.calls]
+tiers = [["isp1"], ["isp2"]]
+yield_at = { loss = "2", rtt = "1s" }
+[group.web]
+tiers = [["isp1"], ["isp2"]]
+yield_at = {}
+[group.mail]
+tiers = [["isp1"], ["isp2"]]
+yield_at = "2%"
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: the loss at which members of group `calls` yield cannot be `2`
+ --> u.toml:8:21
+  |
+8 | yield_at = { loss = "2", rtt = "1s" }
+  |                     ^^^ not a part in percent
+  |
+  = hint: write "0.1%" to "100%", or "off" for no limit
+
+error: the round-trip time at which members of group `calls` yield can never be seen on `isp1`
+ --> u.toml:8:32
+  |
+8 | yield_at = { loss = "2", rtt = "1s" }
+  |                                ^^^^ as long as an answer may take there, or longer
+  |
+  = hint: choose a shorter time, or a longer `timeout` for the uplink's probes
+
+error: group `web` does not say when to yield
+  --> u.toml:11:1
+   |
+11 | yield_at = {}
+   | ^^^^^^^^ neither `loss` nor `rtt` is in it
+   |
+   = hint: write for example `yield_at = { loss = "2%", rtt = "150ms" }`
+
+error: `yield_at` in [group.mail] is text, not a table
+  --> u.toml:14:12
+   |
+14 | yield_at = "2%"
+   |            ^^^^ expected a table
+   |
+   = hint: write `[group.mail.yield_at]`, and its keys below it
+"#);
+}
+
+#[test]
+fn with_one_uplink_nobody_can_yield() {
+    let text = r#"
+[uplink.isp1]
+interface = "eth1"
+[group.calls]
+tiers = [["isp1"]]
+yield_at = { loss = "2%" }
+[[policy]]
+use = "calls"
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+warning: nobody in group `calls` can yield
+ --> u.toml:6:1
+  |
+6 | yield_at = { loss = "2%" }
+  | ^^^^^^^^ there is no other uplink to yield to
+  |
+  = hint: remove it, or add an uplink to the tier or a further tier
+"#);
+}

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ipnet::Ipv6Net;
 use uplinkd_model::{
-    Access, Config, Family, Health, Mark, Observed, ProbeSpec, Question, Reason, Subject, Target,
-    Uplink, UplinkName, notice::Notice,
+    Access, Config, Family, Group, Health, Mark, Observed, ProbeSpec, Question, Reason, Subject,
+    Target, Uplink, UplinkName, notice::Notice,
 };
 
 use super::{Controller, serve::News};
@@ -14,7 +14,7 @@ use crate::{
     event::Asking,
     facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
-    health::{damping::Damping, neighbour::Neighbour, traffic::Traffic},
+    health::{damping::Damping, limits::GroupLimits, neighbour::Neighbour, traffic::Traffic},
     prefixes::Prefixes,
     probe::{Burst, TargetKey, TargetState},
 };
@@ -54,6 +54,8 @@ pub(super) struct LineState {
     /// Its gateway in the kernel's neighbour table.
     pub(super) neighbour: Neighbour,
     pub(super) damping: Damping,
+    /// What groups put up with, and what of it is too much.
+    pub(super) limits: GroupLimits,
     /// It was told that it is held back; told again only after it was let go.
     pub(super) is_held_told: bool,
     /// When its health may change by itself.
@@ -81,6 +83,7 @@ impl LineState {
             traffic: Traffic::default(),
             neighbour: Neighbour::default(),
             damping: Damping::default(),
+            limits: GroupLimits::default(),
             is_held_told: false,
             wake_at: None,
         }
@@ -92,7 +95,10 @@ impl LineState {
         let lines = uplinks.flat_map(|(index, uplink)| {
             let access = FAMILIES.map(|f| uplink.access(f).map(|a| (f, a)));
             let access = access.into_iter().flatten();
-            access.map(move |(family, access)| Self::new(index, family, access, now))
+            access.map(move |(family, access)| Self {
+                limits: limits_of(config, &uplink.name),
+                ..Self::new(index, family, access, now)
+            })
         });
         lines.collect()
     }
@@ -384,6 +390,7 @@ impl Controller {
                 line.judged = Health::Unknown;
             }
             line.burst.end();
+            line.limits.forget();
             line.wake_at = None;
             for key in TargetKey::all(index, line.targets.len()) {
                 self.schedule.stop(key);
@@ -433,6 +440,13 @@ impl Controller {
             });
         }
     }
+}
+
+/// The limits of all groups that an uplink is in.
+fn limits_of(config: &Config, name: &UplinkName) -> GroupLimits {
+    let is_in = |group: &&Group| group.tiers.iter().flatten().any(|m| m.uplink == *name);
+    let groups = config.groups.iter().filter(is_in);
+    GroupLimits::new(groups.filter_map(|g| g.conduct.yield_at).collect())
 }
 
 /// Whether a line that goes down like this may be flapping. Addresses and interfaces that come and go

@@ -67,6 +67,7 @@ impl Controller {
                     LineState {
                         uplink: fresh.uplink,
                         targets,
+                        limits: fresh.limits.with_memory_of(&state.limits),
                         ..state
                     }
                 }

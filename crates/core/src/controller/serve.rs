@@ -59,6 +59,29 @@ impl Controller {
         })
     }
 
+    /// Who of these is in service.
+    pub(crate) fn service_by<'a>(
+        &'a self,
+        family: Family,
+        candidates: impl Iterator<Item = (&'a UplinkName, Candidate)> + Clone,
+    ) -> Service {
+        let mut service = service(candidates, &self.service.of(family).uplinks);
+        if service.last_resort {
+            return service;
+        }
+        let lines = self.lines.iter().enumerate();
+        for (index, line) in lines.filter(|(_, l)| l.family == family) {
+            let name = &self.uplink_of(index).name;
+            if service.uplinks.contains(name) {
+                for limit in line.limits.all_exceeded() {
+                    let names = service.exceeding.entry(limit).or_default();
+                    names.insert(name.clone());
+                }
+            }
+        }
+        service
+    }
+
     /// Whether somebody serves a family for want of anything better, or until it is known whether it is
     /// the targets that are at fault: then every answer may change who serves.
     pub(super) fn serves_in_doubt(&self, family: Family) -> bool {
@@ -123,7 +146,7 @@ impl Controller {
             if self.candidates(family).next().is_none() {
                 return Service::default();
             }
-            service(self.candidates(family), &self.service.of(family).uplinks)
+            self.service_by(family, self.candidates(family))
         });
         let is_due = self.failback_deadline().is_some_and(|at| at <= now);
         let must_choose = std::mem::take(&mut self.must_choose);

@@ -11,6 +11,7 @@ mod advertise;
 mod driver;
 mod families;
 mod found;
+mod groups;
 mod histories;
 mod policies;
 mod services;
@@ -127,7 +128,7 @@ fn running_with(config: &Config, observed: &Observed, answering: &[&str]) -> Con
 
 /// The names of those in service.
 fn serving(controller: &Controller, family: Family) -> Vec<&str> {
-    let service = controller.service_of(family);
+    let service = controller.service.of(family);
     service.uplinks.iter().map(UplinkName::as_str).collect()
 }
 

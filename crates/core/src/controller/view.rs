@@ -13,8 +13,8 @@ use crate::{
     families::{FAMILIES, PerFamily},
     prefixes::Prefixes,
     probe::TargetKey,
-    select::{Service, Serving, serving_of},
-    status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot},
+    select::{Pool, Service, Serving, serving_of},
+    status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Yielding},
 };
 
 impl Controller {
@@ -162,6 +162,9 @@ impl Controller {
             state,
             serving: shares,
             waiting,
+            yielding: outlet.outflow().map_or_else(Vec::new, |outflow| {
+                self.yielding_in(outflow, self.service.of(family), family)
+            }),
         }
     }
 
@@ -188,12 +191,41 @@ impl Controller {
             state: state_of(&outflow, &serving, service),
             serving: self.shares_of(&outflow, &serving, service, family),
             waiting: None,
+            yielding: self.yielding_in(&outflow, service, family),
         }
     }
 
-    /// The uplinks of a family in service.
-    pub(crate) fn service_of(&self, family: Family) -> &Service {
-        self.service.of(family)
+    /// Who of an outlet is in service and leaves new connections to others, and why.
+    pub(crate) fn yielding_in(
+        &self,
+        outflow: &Outflow,
+        service: &Service,
+        family: Family,
+    ) -> Vec<Yielding> {
+        let mut yielding: Vec<Yielding> = Vec::new();
+        for tier in &outflow.tiers {
+            let pool = Pool::of(tier);
+            let serving = tier.members.iter().map(|m| &m.uplink);
+            let serving = serving.filter(|name| service.uplinks.contains(*name));
+            for name in serving.filter(|name| pool.yields(name, service)) {
+                let mut lines = 0..self.lines.len();
+                let line = lines
+                    .find(|n| self.lines[*n].family == family && self.uplink_of(*n).name == *name);
+                let Some(line) = line.map(|n| &self.lines[n]) else {
+                    continue;
+                };
+                let limit = pool.conduct.yield_at;
+                let reason = limit.and_then(|l| line.limits.exceeded(l));
+                let found = Yielding {
+                    uplink: name.clone(),
+                    reason: reason.unwrap_or(&line.reason).clone(),
+                };
+                if !yielding.contains(&found) {
+                    yielding.push(found);
+                }
+            }
+        }
+        yielding
     }
 
     /// Which tier serves an outlet, by its index.
@@ -271,6 +303,7 @@ fn outflow_of(group: &Group) -> Outflow {
                 group: Some(group.name.clone()),
                 rank,
                 members: members.clone(),
+                conduct: group.conduct,
             })
             .collect(),
         end: End::Default,

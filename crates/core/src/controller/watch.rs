@@ -440,20 +440,19 @@ impl Controller {
         );
         if was_silent && !state.was_silent {
             // What was lost while it was dead says nothing of how it is now.
-            state
-                .targets
-                .iter_mut()
-                .for_each(|t| t.window.start_anew(now));
+            state.targets.iter_mut().for_each(|t| t.start_anew(now));
         }
         let (health, reason) = state.settle(verdict, reason, spec, now);
         let family = state.family;
         let from = std::mem::replace(&mut state.health, health);
         state.reason = reason.clone();
+        let for_groups = self.judge_for_groups(index, now);
+        let state = &mut self.lines[index];
         let is_held = matches!(reason, Reason::Held { .. });
         let is_news = is_held && !state.is_held_told;
         state.is_held_told |= is_held;
         if from == health && !is_news {
-            return None;
+            return for_groups;
         }
         if from != health {
             state.since = now;
@@ -468,6 +467,27 @@ impl Controller {
             reason,
         });
         Some(news)
+    }
+
+    /// Judges a line by the limits of the groups that it is in. Says what is new, if anything.
+    fn judge_for_groups(&mut self, index: usize, now: Time) -> Option<String> {
+        let mut limits = std::mem::take(&mut self.lines[index].limits);
+        let spec = &self.access_of(index).probe;
+        let mut deciding = self.asked_targets(index);
+        deciding.retain(|(target, _)| spec.decides(*target));
+        let deciding: Vec<_> = deciding.into_iter().map(|(_, state)| state).collect();
+        let news = limits.judge(&deciding, spec, now);
+        self.lines[index].limits = limits;
+        let (limit, reason) = news?;
+        let groups = self.config.groups.iter();
+        let groups = groups.filter(|g| g.conduct.yield_at == Some(limit));
+        let groups: Vec<_> = groups.map(|g| g.name.as_str()).collect();
+        let (name, groups) = (&self.uplink_of(index).name, groups.join(", "));
+        let family = self.lines[index].family;
+        Some(match reason {
+            Some(reason) => format!("uplink {name} ({family}) yields in {groups}: {reason}"),
+            None => format!("uplink {name} ({family}) is good enough for {groups} again"),
+        })
     }
 
     /// When a line has to be judged again though nothing happens, or counters be read.

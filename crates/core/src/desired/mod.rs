@@ -16,7 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use uplinkd_model::{
-    Config, Desired, Family, Member, Observed, Outlet, Reserve, TableId, Uplink, UplinkName,
+    Config, Desired, Family, Observed, Outlet, Reserve, TableId, Uplink, UplinkName,
 };
 
 pub use mirrors::{MIRRORS_MAX, is_mirrored, lies_behind};
@@ -29,7 +29,7 @@ use crate::{
     families::{FAMILIES, PerFamily},
     policies::Policies,
     prefixes::Prefixes,
-    select::{Service, Serving},
+    select::{Pool, Service, Serving},
 };
 
 /// What the desired state is made of.
@@ -44,7 +44,7 @@ pub(crate) struct Inputs<'a> {
     /// Which tier serves, for each outlet of the configuration in its order.
     pub(crate) serving: &'a [PerFamily<Serving>],
     /// The numbers of the distinct tiers' kernel groups.
-    pub(crate) numbers: BTreeMap<&'a [Member], usize>,
+    pub(crate) numbers: BTreeMap<Pool<'a>, usize>,
     pub(crate) policies: &'a Policies,
     /// Which delegated IPv6 prefix is whose.
     pub(crate) prefixes: &'a Prefixes,

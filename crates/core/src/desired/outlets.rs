@@ -14,7 +14,7 @@ use uplinkd_model::{
 };
 
 use super::Inputs;
-use crate::select::{Serving, is_served};
+use crate::select::{Pool, Serving};
 
 /// Metric of the best tier's default in an outlet's table; each further tier adds as much.
 const METRIC_STEP: u32 = 10;
@@ -71,11 +71,11 @@ fn tiers(
     };
     let tiers = outflow.tiers.iter().enumerate();
     let mut routes = Vec::new();
-    for (n, tier) in tiers.filter(|(_, t)| is_served(&t.members, service)) {
+    for (n, tier) in tiers.filter(|(_, t)| Pool::of(t).is_served(service)) {
         let id = inputs
             .config
             .reserve
-            .nexthop_group(family, inputs.numbers[tier.members.as_slice()]);
+            .nexthop_group(family, inputs.numbers[&Pool::of(tier)]);
         if n >= current {
             routes.push((metric(n), id));
         } else if let Ok(behind) = u32::try_from(n + 1)

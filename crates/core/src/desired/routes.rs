@@ -9,10 +9,7 @@ use uplinkd_model::{
 };
 
 use super::{Inputs, outlets};
-use crate::{
-    facts::Usable,
-    select::{last_resort, shares},
-};
+use crate::{facts::Usable, select::last_resort};
 
 /// A path object for each usable uplink, a service object for each in service, a group for each
 /// tier with somebody in service, and the last resort over paths.
@@ -53,9 +50,9 @@ pub(super) fn nexthops(inputs: &Inputs<'_>, family: Family) -> BTreeMap<NexthopI
             });
         }
     };
-    for (tier, number) in &inputs.numbers {
+    for (pool, number) in &inputs.numbers {
         let id = reserve.nexthop_group(family, *number);
-        group(id, shares(tier, service), &|slot| {
+        group(id, pool.shares(service), &|slot| {
             reserve.nexthop_service(family, slot)
         });
     }

@@ -11,7 +11,7 @@ use super::{Decision, Exit, ExplainedStep, Flow};
 use crate::{
     Controller, OutletState, Time,
     controller::state_of,
-    select::{Candidate, Service, Serving, service, serving_of},
+    select::{Candidate, Service, Serving, serving_of},
 };
 
 /// The world as the question wants it: with some uplinks thought away.
@@ -38,7 +38,7 @@ impl Controller {
             }
         });
         let service = if self.has_family(family) {
-            service(candidates, &self.service_of(family).uplinks)
+            self.service_by(family, candidates)
         } else {
             Service::default()
         };
@@ -260,6 +260,12 @@ impl Controller {
                 ));
             }
         };
+        let yielding = self.yielding_in(outflow, &thought.service, thought.family);
+        let yielding: String = yielding
+            .iter()
+            .map(|y| format!("; {} yields: {}", y.uplink, y.reason))
+            .collect();
+        let why = why + &yielding;
         let serving = serving_of(self.config(), outflow, serving, &thought.service, is_usable);
         if serving.is_empty() {
             return Err(format!("{name} has no usable uplink"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uplinkd_model::ProbeSpec;
 
 use super::{
+    Memory,
     patience::Patience,
     window::{Figures, Window},
 };
@@ -34,6 +35,7 @@ pub struct TargetState {
     /// When the first of them was asked.
     silent_since: Option<Time>,
     pub(crate) window: Window,
+    pub(crate) memory: Memory,
     pub(crate) patience: Patience,
     /// The newest question that was answered not well, and what was wrong.
     refusal: Option<(ProbeId, String)>,
@@ -61,6 +63,7 @@ impl TargetState {
         now: Time,
     ) {
         self.window.push(probe, Some(rtt), now, spec.window);
+        self.memory.answered(now);
         self.sent += 1;
         self.count_answer(rtt, rise);
     }
@@ -69,6 +72,7 @@ impl TargetState {
     pub(crate) fn answered_late(&mut self, probe: ProbeId, rtt: Duration, rise: u32) {
         if self.window.correct(probe, rtt) {
             self.lost = self.lost.saturating_sub(1);
+            self.memory.answered_late();
         }
         self.count_answer(rtt, rise);
     }
@@ -129,6 +133,13 @@ impl TargetState {
     /// An answer that was missed will not count any more.
     pub(crate) fn gave_up(&mut self, probe: ProbeId) {
         self.window.give_up(probe);
+        self.memory.lost();
+    }
+
+    /// What was lost before does not count any more.
+    pub(crate) fn start_anew(&mut self, now: Time) {
+        self.window.start_anew(now);
+        self.memory.forget();
     }
 
     /// What the answers say now.

@@ -1,7 +1,7 @@
 //! Which tier of an outlet serves, and when it returns to a better one.
 //!
 //! ```text
-//!             no member of the serving tier is in service
+//!             no member of the serving tier is in service, or none is well enough for the group
 //!   serving ────────────────────────────────────────────────> the best tier that has one, at once
 //!      │ ^
 //!      │ └─ the better tier fails again: it waits from the beginning
@@ -11,7 +11,7 @@
 
 use uplinkd_model::policy::{FailbackWhen, Outflow};
 
-use super::{Service, is_served};
+use super::{Pool, Service};
 use crate::Time;
 
 /// What one family of an outlet uses now.
@@ -72,13 +72,20 @@ impl Serving {
         let tiers = &outflow.tiers;
         self.live_since.resize(tiers.len(), None);
         for (tier, since) in tiers.iter().zip(&mut self.live_since) {
-            let is_live = !service.last_resort && is_served(&tier.members, service);
+            let is_live = !service.last_resort && Pool::of(tier).is_well(service);
             *since = is_live.then(|| since.unwrap_or(now));
         }
-        let can_serve = |n: usize| tiers.get(n).is_some_and(|t| is_served(&t.members, service));
-        let Some(current) = self.tier.filter(|n| can_serve(*n)) else {
+        let is_served = |n: &usize| {
+            let tier = tiers.get(*n);
+            tier.is_some_and(|t| Pool::of(t).is_served(service))
+        };
+        let is_well = |n: &usize| tiers.get(*n).is_some_and(|t| Pool::of(t).is_well(service));
+        let best_well = (0..tiers.len()).find(is_well);
+        // One that is served and not well makes way only where another one is well.
+        let stays = |n: &usize| is_served(n) && (is_well(n) || best_well.is_none());
+        let Some(current) = self.tier.filter(stays) else {
             self.has_chosen_before |= self.tier.is_some();
-            self.tier = (0..tiers.len()).find(|n| can_serve(*n));
+            self.tier = best_well.or_else(|| (0..tiers.len()).find(is_served));
             return None;
         };
         let better = (0..current).find(|n| {
@@ -129,8 +136,8 @@ mod tests {
     use std::time::Duration;
 
     use uplinkd_model::{
-        Member, UplinkName,
-        policy::{End, Failback, FailbackFlows, OutletTier},
+        Member, Permille, UplinkName,
+        policy::{Conduct, End, Failback, FailbackFlows, OutletTier, YieldAt},
     };
 
     use super::*;
@@ -152,6 +159,7 @@ mod tests {
                 uplink: name(n),
                 weight: 1,
             }],
+            conduct: Conduct::default(),
         };
         Outflow {
             group: None,
@@ -250,6 +258,42 @@ mod tests {
         serving.decide(&outflow, &live(&[1, 2]), at(5), false);
         assert_eq!(serving.tier, Some(1));
         assert_eq!(serving.next_deadline(&outflow), Some(at(14)));
+    }
+
+    #[test]
+    fn a_tier_over_the_groups_limit_makes_way_only_for_one_that_is_not() {
+        let limit = YieldAt {
+            loss: Some(Permille(20)),
+            rtt: None,
+        };
+        let mut outflow = outflow(3, FailbackWhen::After(Duration::from_secs(9)));
+        for tier in &mut outflow.tiers {
+            tier.conduct.yield_at = Some(limit);
+        }
+        let over = |uplinks: &[usize]| Service {
+            exceeding: [(limit, uplinks.iter().map(|n| name(*n)).collect())].into(),
+            ..live(&[1, 2, 3])
+        };
+        let mut serving = Serving::default();
+        let mut at_time = |s, uplinks: &[usize]| {
+            serving.decide(&outflow, &over(uplinks), at(s), false);
+            serving.tier
+        };
+        assert_eq!(at_time(0, &[]), Some(0));
+        assert_eq!(at_time(1, &[1, 2]), Some(2));
+        assert_eq!(at_time(2, &[1, 2, 3]), Some(2), "nobody is better");
+        assert_eq!(
+            at_time(3, &[1, 3]),
+            Some(1),
+            "one that is well need not wait"
+        );
+        assert_eq!(at_time(4, &[]), Some(1));
+        assert_eq!(at_time(12, &[]), Some(1));
+        assert_eq!(
+            at_time(13, &[]),
+            Some(0),
+            "the best one has waited its time"
+        );
     }
 
     #[test]

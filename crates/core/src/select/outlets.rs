@@ -6,10 +6,10 @@ use uplinkd_model::{
     Config, Member, Nexthop, NexthopId, NexthopKind, Observed, Outlet, RouteVia, Slot,
     net::Family,
     notice::Share,
-    policy::{End, Outflow},
+    policy::{Conduct, End, Outflow},
 };
 
-use super::{Service, Serving, shares};
+use super::{Pool, Service, Serving};
 
 /// How many numbers there are for nexthop groups of one family, less than the reserve has room for.
 const GROUPS: u64 = 500_000;
@@ -20,31 +20,43 @@ const GROUPS: u64 = 500_000;
 ///
 /// The number comes from the members, not from their place in the file: were it otherwise, a reload
 /// would for a moment lead one outlet's table by the group of another.
-pub(crate) fn distinct_tiers(config: &Config) -> BTreeMap<&[Member], usize> {
+pub(crate) fn distinct_tiers(config: &Config) -> BTreeMap<Pool<'_>, usize> {
     let slot = |m: &Member| config.uplink(&m.uplink).map(|u| u.slot);
     let outflows = config.outlets.iter().filter_map(|o| o.outflow());
     let tiers = outflows.flat_map(|o| &o.tiers);
     let (mut numbers, mut taken) = (BTreeMap::new(), BTreeSet::new());
-    for members in tiers.map(|t| t.members.as_slice()) {
-        if numbers.contains_key(members) {
+    for pool in tiers.map(Pool::of) {
+        if numbers.contains_key(&pool) {
             continue;
         }
-        let mut number = number_of(members.iter().filter_map(slot).collect());
+        let slots = pool.members.iter().filter_map(slot).collect();
+        let mut number = number_of(slots, pool.conduct);
         while !taken.insert(number) {
             number = (number + 1) % GROUPS;
         }
         #[expect(clippy::cast_possible_truncation, reason = "below GROUPS")]
-        numbers.insert(members, number as usize);
+        numbers.insert(pool, number as usize);
     }
     numbers
 }
 
-/// FNV-1a over the slots. Weights are left out, so that a group whose weights change is replaced in
-/// place.
-fn number_of(slots: BTreeSet<Slot>) -> u64 {
-    let hash = slots.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, slot| {
-        (hash ^ u64::from(slot.0)).wrapping_mul(0x0100_0000_01b3)
-    });
+/// FNV-1a over the slots and what the group does with them. Weights are left out, so that a group whose
+/// weights change is replaced in place.
+fn number_of(slots: BTreeSet<Slot>, conduct: Conduct) -> u64 {
+    let limit = conduct.yield_at;
+    let loss = limit.and_then(|l| l.loss).map(|l| u64::from(l.0));
+    let rtt = limit.and_then(|l| l.rtt);
+    // Whole milliseconds, as the file gives them, are far below 2^64.
+    let rtt = rtt.map(|t| t.as_millis() as u64);
+    let slots = slots.iter().map(|s| u64::from(s.0));
+    let conduct = limit
+        .iter()
+        .flat_map(|_| [loss.unwrap_or(0), rtt.unwrap_or(0)]);
+    let hash = slots
+        .chain(conduct)
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, n| {
+            (hash ^ n).wrapping_mul(0x0100_0000_01b3)
+        });
     hash % GROUPS
 }
 
@@ -58,7 +70,7 @@ pub(crate) fn serving_of(
     is_usable: impl Fn(&uplinkd_model::UplinkName) -> bool,
 ) -> Vec<Share> {
     if let Some(tier) = serving.tier.and_then(|n| outflow.tiers.get(n)) {
-        return shares(&tier.members, service);
+        return Pool::of(tier).shares(service);
     }
     let is_decided = service.last_resort || !service.uplinks.is_empty();
     match outflow.end {
@@ -100,7 +112,7 @@ impl Serving {
     /// What the kernel serves for an outlet: the tier that its best route leads to.
     pub(crate) fn found(
         config: &Config,
-        numbers: &BTreeMap<&[Member], usize>,
+        numbers: &BTreeMap<Pool<'_>, usize>,
         outlet: &Outlet,
         family: Family,
         observed: &Observed,
@@ -117,7 +129,7 @@ impl Serving {
             RouteVia::Device { .. } | RouteVia::Prohibit | RouteVia::Other => return None,
         };
         let by_number = outflow.tiers.iter().position(|tier| {
-            let number = numbers.get(tier.members.as_slice());
+            let number = numbers.get(&Pool::of(tier));
             number.is_some_and(|n| reserve.nexthop_group(family, *n) == id)
         });
         if let Some(tier) = by_number {

@@ -1,8 +1,8 @@
 //! Which uplinks of a family are in service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use uplinkd_model::UplinkName;
+use uplinkd_model::{UplinkName, policy::YieldAt};
 
 /// What decides about one uplink's service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) struct Service {
     pub(crate) uplinks: BTreeSet<UplinkName>,
     /// Those of them that yield to others of their tier.
     pub(crate) yielding: BTreeSet<UplinkName>,
+    /// Those that exceed limits of groups, for each such limit.
+    pub(crate) exceeding: BTreeMap<YieldAt, BTreeSet<UplinkName>>,
     /// No uplink is live; these are kept so that the network is not "unreachable".
     pub(crate) last_resort: bool,
 }
@@ -43,6 +45,7 @@ pub(crate) fn service<'a>(
             return Service {
                 uplinks: works,
                 yielding: names(|c| c.live && c.yields),
+                exceeding: BTreeMap::new(),
                 last_resort: false,
             };
         }
@@ -55,6 +58,7 @@ pub(crate) fn service<'a>(
     Service {
         uplinks: if kept.is_empty() { usable } else { kept },
         yielding: BTreeSet::new(),
+        exceeding: BTreeMap::new(),
         last_resort: true,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uplinkd_api::{
     GroupStatus, ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TierStatus,
-    UplinkStatus, WaitingStatus,
+    UplinkStatus, WaitingStatus, YieldingStatus,
 };
 use uplinkd_core::{
     Controller, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Time,
@@ -211,6 +211,14 @@ fn group(outlet: &OutletSnapshot, config: &Config, clock: &Clock) -> GroupStatus
             tier: w.tier + 1,
             until: w.until.map(|t| clock.unix(t)),
         }),
+        yielding: outlet
+            .yielding
+            .iter()
+            .map(|y| YieldingStatus {
+                uplink: y.uplink.to_string(),
+                reason: y.reason.to_string(),
+            })
+            .collect(),
         serving: outlet
             .serving
             .iter()

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uplinkd_model::{
     Config, Family, Group, Member, Outlet, OutletKind, Policy, Uplink, UplinkName,
     policy::{
-        Addresses, Clause, End, Failback, FailbackFlows, FailbackWhen, MINUTES_PER_WEEK, Outflow,
-        OutletTier, PolicyFlows, Selector, Span, Spans, Sticky, StickyBy, address_number,
+        Addresses, Clause, Conduct, End, Failback, FailbackFlows, FailbackWhen, MINUTES_PER_WEEK,
+        Outflow, OutletTier, PolicyFlows, Selector, Span, Spans, Sticky, StickyBy, address_number,
     },
 };
 
@@ -178,6 +178,7 @@ fn alone(uplink: UplinkName) -> OutletTier {
         group: None,
         rank: 1,
         members: vec![Member { uplink, weight: 1 }],
+        conduct: Conduct::default(),
     }
 }
 
@@ -186,6 +187,7 @@ fn tiers_of(group: &Group) -> Vec<OutletTier> {
         group: Some(group.name.clone()),
         rank: n + 1,
         members: members.clone(),
+        conduct: group.conduct,
     };
     group.tiers.iter().enumerate().map(tier).collect()
 }
@@ -231,6 +233,7 @@ fn group(luck: &mut fastrand::Rng, name: String, uplinks: Vec<&Uplink>) -> Group
             by: StickyBy::Source,
             idle: Sticky::IDLE_DEFAULT,
         }),
+        conduct: Conduct::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-use uplinkd_api::{ReserveStatus, ServingStatus, TierStatus};
+use uplinkd_api::{ReserveStatus, ServingStatus, TierStatus, YieldingStatus};
 use uplinkd_model::Reserve;
 
 use super::{super::words::WIDTH, *};
@@ -253,7 +253,12 @@ fn a_group_says_which_tier_serves_and_what_it_waits_for() {
         tier: 1,
         until: Some(NOW + 42.0),
     });
+    calls.yielding = vec![YieldingStatus {
+        uplink: "isp3".to_owned(),
+        reason: "3.1% lost in 60s".to_owned(),
+    }];
     let mut by_hand = calls.clone();
+    by_hand.yielding.clear();
     by_hand.name = "by-hand".to_owned();
     by_hand.reason = String::new();
     by_hand.waiting = Some(WaitingStatus {
@@ -278,6 +283,7 @@ isp2                  up         100%         -   12.3 ms     0%  3 h 12 min
 GROUP                 SERVED BY
 calls                 isp2 (100%), tier 2 of 2
     tier 1 waits for its time
+    isp3 yields: 3.1% lost in 60s
     tier 1 (isp1, isp3) could serve again, and does so in 42 s: `uplinkctl
     failback calls`
 by-hand               isp2 (100%), tier 2 of 2
@@ -423,6 +429,7 @@ fn group(name: &str, serving: &[(&str, f64)]) -> GroupStatus {
         }],
         tier: Some(1),
         waiting: None,
+        yielding: vec![],
         serving: serving
             .iter()
             .map(|(uplink, share)| ServingStatus {

@@ -17,7 +17,7 @@ const LASTS: u64 = 60_000;
 
 /// What a line does to packets.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Weather {
+pub(super) enum Weather {
     Fine,
     /// Nothing comes back.
     Dead,
@@ -33,9 +33,9 @@ enum Weather {
     Flapping(u64),
 }
 
-struct Site {
-    controller: Controller,
-    machine: Observed,
+pub(super) struct Site {
+    pub(super) controller: Controller,
+    pub(super) machine: Observed,
     dice: Dice,
     now: u64,
     /// What happens when, in ms.
@@ -60,8 +60,17 @@ fn host(n: u8) -> IpAddr {
     IpAddr::from([198, 18, 0, n])
 }
 
-fn site(seed: u64, traffic: u64, change: impl Fn(&mut ProbeSpec)) -> Site {
-    let mut config = fixtures::config();
+pub(super) fn site(seed: u64, traffic: u64, change: impl Fn(&mut ProbeSpec)) -> Site {
+    site_of(fixtures::config(), seed, traffic, change)
+}
+
+/// The same with a configuration of its own.
+pub(super) fn site_of(
+    mut config: Config,
+    seed: u64,
+    traffic: u64,
+    change: impl Fn(&mut ProbeSpec),
+) -> Site {
     for uplink in &mut config.uplinks {
         let probe = &mut uplink.ipv4.as_mut().unwrap().probe;
         *probe = ProbeSpec {
@@ -96,14 +105,20 @@ fn site(seed: u64, traffic: u64, change: impl Fn(&mut ProbeSpec)) -> Site {
 }
 
 impl Site {
-    fn change(&mut self, weather: Weather) {
+    pub(super) fn change(&mut self, weather: Weather) {
         self.count();
         self.weather[0] = weather;
         self.since = self.now;
     }
 
+    /// The weather of isp2.
+    pub(super) fn change_other(&mut self, weather: Weather) {
+        self.count();
+        self.weather[1] = weather;
+    }
+
     /// Lets so many milliseconds pass.
-    fn run(&mut self, ms: u64) {
+    pub(super) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         self.carry_out();
         loop {

@@ -1,0 +1,36 @@
+//! What these tests have in common: groups by port, and who carries what is sent there.
+
+use anyhow::Result;
+use uplinkd_api::{GroupStatus, Status};
+use uplinkd_lab::{Isp, traffic::Transport};
+use uplinkd_model::Family;
+use uplinkd_netns_tests::{Ask, Rig, ask::ask_all, ask::open_all, servers_of};
+
+/// What the status says of a group.
+pub(crate) fn group<'s>(status: &'s Status, name: &str, family: Family) -> Option<&'s GroupStatus> {
+    let mut groups = status.groups.iter();
+    groups.find(|g| g.name == name && g.family == family)
+}
+
+/// The uplinks that serve a group.
+pub(crate) fn serving(status: &Status, name: &str, family: Family) -> Vec<String> {
+    let serving = group(status, name, family).map(|g| g.serving.as_slice());
+    let names = serving.unwrap_or_default().iter();
+    names.map(|s| s.uplink.clone()).collect()
+}
+
+/// How many of so many new connections of the LAN to a port each of the first lines carried. Those
+/// that were not answered are left out.
+pub(crate) fn carried(rig: &Rig, family: Family, port: u16, count: usize) -> Result<[usize; 3]> {
+    let servers = servers_of(rig.lab(), family);
+    let to = servers.iter().cycle().take(count);
+    let asks = to.map(|server| Ask::new(Transport::Udp, *server).port(port));
+    let mut open = open_all(rig.lab().client(), asks.collect::<Vec<_>>())?;
+    let answers = ask_all(&mut open);
+    let lines = answers.iter().filter_map(|a| a.isp());
+    let lines: Vec<_> = lines.collect();
+    Ok([1, 2, 3].map(|n| {
+        let own = lines.iter().filter(|isp| Some(**isp) == Isp::new(n));
+        own.count()
+    }))
+}

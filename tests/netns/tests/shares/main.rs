@@ -1,0 +1,25 @@
+//! Who carries how much of what, end to end: limits of groups, with real packets on lines that get
+//! worse and better again.
+
+mod common;
+mod limits;
+
+use std::process::ExitCode;
+
+use uplinkd_lab::harness;
+
+/// The tests of some modules, under the modules' names.
+macro_rules! tests {
+    ($($module:ident { $($test:ident,)* })*) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($test)), $module::$test)),*),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let tests: &[harness::Test] = tests! {
+        limits {
+            a_lossy_line_serves_downloads_and_no_calls,
+        }
+    };
+    harness::run(tests)
+}
