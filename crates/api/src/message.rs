@@ -72,7 +72,7 @@ pub struct UplinkStatus {
     pub absent: bool,
     /// New connections may use it.
     pub in_service: bool,
-    /// Its weight in the group `default`.
+    /// Its weight in the group `default` now.
     pub weight: u16,
     /// Its part of new connections of the group `default` now, by weight, 0 to 1.
     pub share: f64,
@@ -178,6 +178,9 @@ pub struct GroupStatus {
     /// Uplinks in it that are in service and leave new connections to others, where these are well.
     #[serde(default)]
     pub yielding: Vec<YieldingStatus>,
+    /// Why its shares are what they are, for people, where they follow the lines.
+    #[serde(default)]
+    pub balance: Option<String>,
     /// Who serves it now; empty where nobody does.
     pub serving: Vec<ServingStatus>,
     /// No uplink is up; those that serve are only kept for want of anything better.

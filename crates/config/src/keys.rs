@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Interfaces,
     /// A whole number.
     Integer(Bounds),
+    /// A weight: a whole number, or `auto`.
+    Weight(Bounds),
     /// `true` or `false`.
     Truth,
     /// A length of time, as text with a unit.

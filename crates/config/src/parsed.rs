@@ -78,6 +78,8 @@ pub struct ParsedUplink {
     pub weight: u16,
     /// What the line can carry.
     pub rates: Rates,
+    /// Its share follows what the line can carry, instead of its weight.
+    pub is_auto: bool,
     /// Whether it yields to others of its tier while it is degraded.
     pub yields: bool,
     /// How IPv4 leaves by it; none: not at all.

@@ -16,8 +16,8 @@ use crate::{
 };
 
 pub(crate) use policy::{
-    RawCondition, RawFailback, RawGroup, RawItem, RawMember, RawPolicy, RawSticky, RawYieldAt,
-    WordOrTable,
+    RawCondition, RawFailback, RawGroup, RawItem, RawMember, RawPolicy, RawSticky, RawTier,
+    RawYieldAt, WordOrTable,
 };
 pub(crate) use target::{RawOptions, RawTarget, RawTargets};
 
@@ -46,12 +46,27 @@ pub(crate) struct RawFile {
 pub(crate) struct RawUplink {
     pub(crate) name: Spanned<String>,
     pub(crate) interface: Option<Spanned<String>>,
-    pub(crate) weight: Option<Spanned<i128>>,
+    pub(crate) weight: Option<RawWeight>,
     pub(crate) rate: RawRates,
     pub(crate) on_degraded: Option<Spanned<String>>,
     pub(crate) ipv4: Option<RawAccess>,
     pub(crate) ipv6: Option<RawAccess>,
     pub(crate) probe: RawProbe,
+}
+
+/// A weight: a number, or a word.
+pub(crate) enum RawWeight {
+    Number(Spanned<i128>),
+    Word(Spanned<String>),
+}
+
+impl RawWeight {
+    pub(crate) fn span(&self) -> Range<usize> {
+        match self {
+            Self::Number(number) => number.span(),
+            Self::Word(word) => word.span(),
+        }
+    }
 }
 
 impl RawUplink {
@@ -230,7 +245,7 @@ impl RawUplink {
         };
         Self {
             interface: reader.text("interface", found),
-            weight: reader.integer("weight", found),
+            weight: reader.weight("weight", found),
             rate,
             on_degraded: reader.text("on_degraded", found),
             ipv4,

@@ -13,6 +13,7 @@ use crate::{
     diagnostic::Diagnostic,
     keys::{self, Key, Keys, Kind},
     quote::{meant, quoted, quoted_list},
+    raw::RawWeight,
 };
 
 /// Mistakes found so far.
@@ -145,6 +146,16 @@ impl<'t> Reader<'t> {
             found.push(self.wrong_type(name, value, "a whole number"));
         }
         Some(Spanned::new(value.span(), number(integer?)))
+    }
+
+    /// A whole number, or a word.
+    pub(crate) fn weight(&self, name: &str, found: &mut Found) -> Option<RawWeight> {
+        let value = self.get(name)?;
+        match as_text(value) {
+            // A number in quotes is one that has them by mistake.
+            Some(word) if parse_number(word.get_ref()).is_none() => Some(RawWeight::Word(word)),
+            Some(_) | None => self.integer(name, found).map(RawWeight::Number),
+        }
     }
 
     /// A whole number, also as a text such as `"0xff000000"`.

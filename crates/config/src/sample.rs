@@ -29,7 +29,8 @@ lan = ["br-lan"]                  # default []: every interface's
 # under another number can be named by its beginning: "ppp*".
 [uplink.isp1]
 interface = "eth1"
-weight = 3                        # default 1; here 3 of 5 new connections, at most 256
+weight = 3                        # default 1; here 3 of 5 new connections, at most 256;
+                                  # or "auto": shares follow what the lines can carry
 
 [uplink.isp2]
 interface = "eth2"
@@ -97,6 +98,14 @@ weight = 2
 # "connection" by itself, all of a "source", or of a "source-destination" pair;
 # or for another time than a day: { by = "source", for = "10m" }.
 #sticky = "connection"
+
+# By what new connections are shared out inside a tier: "weights", or they go to
+# the line that is "least-used" or of "lowest-latency".
+#balance = "weights"
+
+# From which part of what a tier can carry (`rate`, or the highest that was measured)
+# on the next tier takes new connections, until it carries less again.
+#overflow_at = "80%"
 
 # From what loss over a minute, and what median round-trip time on, an uplink yields
 # in this group, whatever its own limits say: to others of its tier, and with all

@@ -75,6 +75,9 @@ fn value(kind: Kind) -> Value {
         Kind::Integer(Bounds { least, most }) => {
             json!({ "type": "integer", "minimum": least as i64, "maximum": most as i64 })
         }
+        Kind::Weight(bounds) => {
+            json!({ "oneOf": [value(Kind::Integer(bounds)), { "enum": ["auto"] }] })
+        }
         Kind::Truth => json!({ "type": "boolean" }),
         Kind::Duration => json!({ "type": "string", "pattern": r"^\s*\d+\s*[a-z]+" }),
         Kind::DurationOrOff => json!({ "type": "string", "pattern": r"^(off|\s*\d+\s*[a-z]+.*)$" }),

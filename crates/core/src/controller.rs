@@ -9,6 +9,7 @@
 //! desired state with a fresh look, until a look shows no difference.
 
 mod advertise;
+mod balance;
 mod interfaces;
 mod line;
 mod release;
@@ -32,6 +33,7 @@ use uplinkd_model::{Advice, Config, Family, Mark, Observed, Reserve, notice::Not
 
 use crate::{
     Time,
+    balance::Balancer,
     event::{Action, Event, HintKind},
     families::PerFamily,
     policies::{Compiled, Policies},
@@ -70,6 +72,8 @@ pub struct Controller {
     serving: Vec<PerFamily<Serving>>,
     /// The outlets, or what is known of them, are others than when their tiers were chosen.
     must_choose: bool,
+    /// Shares that follow the lines.
+    balancer: Balancer,
     /// Marks of lines that the file no longer has, whose connections must be released.
     departed: Vec<(Mark, Family)>,
     /// Delegated prefixes that uplinks have lost, with the marks of these.
@@ -95,6 +99,7 @@ impl Controller {
             policies: Policies::new(&config, 0),
             prefixes: Prefixes::default(),
             must_choose: true,
+            balancer: Balancer::new(&config, Balancer::default()),
             serving: vec![PerFamily::default(); config.outlets.len()],
             words: Words::of(&config),
             config,
@@ -122,6 +127,7 @@ impl Controller {
         match event {
             Event::Tick => {
                 self.run_due(now);
+                self.balance(now);
                 if self.failback_deadline().is_some_and(|at| at <= now) {
                     self.reselect(PerFamily::default(), now);
                 }
@@ -168,6 +174,7 @@ impl Controller {
             .chain(self.settle.next_deadline())
             .chain(self.failback_deadline())
             .chain(self.watch_deadline())
+            .chain(self.balancer.next_deadline())
             .min()
     }
 

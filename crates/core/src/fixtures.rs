@@ -18,6 +18,7 @@ pub(crate) fn member(n: u16, weight: u16) -> Member {
     Member {
         uplink: name(n),
         weight,
+        is_auto: false,
     }
 }
 

@@ -4,6 +4,7 @@
 //! out through [`Controller::next_action`]. There is no clock, no I/O and no runtime here, so that
 //! every history can be replayed and simulated. Start with `controller.rs`.
 
+mod balance;
 mod controller;
 pub mod desired;
 pub mod event;

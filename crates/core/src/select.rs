@@ -12,7 +12,7 @@ pub(crate) use service::{Candidate, Service, service};
 use uplinkd_model::{
     Member, UplinkName,
     notice::Share,
-    policy::{Conduct, OutletTier},
+    policy::{Balance, Conduct, OutletTier},
 };
 
 /// What the kernel's group of a tier is made of. Tiers that are alike in it share one.
@@ -22,12 +22,47 @@ pub(crate) struct Pool<'a> {
     pub(crate) conduct: Conduct,
 }
 
+/// What is decided of a pool whose shares follow its lines, or that overflows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PoolState {
+    pub(crate) members: Vec<Member>,
+    pub(crate) conduct: Conduct,
+    /// The members' weights at present; none: those of the file.
+    pub(crate) weights: Option<Vec<u16>>,
+    /// It leaves new connections to the next tier.
+    pub(crate) is_full: bool,
+}
+
+impl PoolState {
+    /// Whether it speaks of this pool.
+    pub(crate) fn is(&self, pool: Pool<'_>) -> bool {
+        self.conduct == pool.conduct && self.members == pool.members
+    }
+}
+
 impl<'a> Pool<'a> {
     pub(crate) fn of(tier: &'a OutletTier) -> Self {
         Self {
             members: &tier.members,
             conduct: tier.conduct,
         }
+    }
+
+    /// Whether its shares follow what the lines can carry.
+    pub(crate) fn is_auto(self) -> bool {
+        self.members.iter().any(|m| m.is_auto)
+    }
+
+    /// Whether its shares, or who takes its connections, hang on what is measured.
+    pub(crate) fn is_measured(self) -> bool {
+        let conduct = self.conduct;
+        self.is_auto() || conduct.balance != Balance::Weights || conduct.overflow_at.is_some()
+    }
+
+    /// Whether it leaves new connections to the next tier.
+    pub(crate) fn is_full(self, service: &Service) -> bool {
+        let mut pools = service.pools.iter();
+        pools.any(|p| p.is_full && p.is(self))
     }
 
     fn serving(self, service: &'a Service) -> impl Iterator<Item = &'a Member> + Clone {
@@ -60,13 +95,20 @@ impl<'a> Pool<'a> {
     /// The members in service, with their weights; without those that yield, where another one does
     /// not.
     pub(crate) fn shares(self, service: &Service) -> Vec<Share> {
+        let state = service.pools.iter().find(|p| p.is(self));
+        let weights = state.and_then(|p| p.weights.as_ref());
+        let weight = |member: &Member| {
+            let index = self.members.iter().position(|m| m == member);
+            let weight = weights.zip(index).and_then(|(w, n)| w.get(n));
+            weight.copied().unwrap_or(member.weight)
+        };
         let serving = self.serving(service);
         let all_yield = serving.clone().all(|m| self.yields(&m.uplink, service));
         serving
             .filter(|m| all_yield || !self.yields(&m.uplink, service))
             .map(|m| Share {
                 uplink: m.uplink.clone(),
-                weight: m.weight,
+                weight: weight(m),
             })
             .collect()
     }

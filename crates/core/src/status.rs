@@ -112,6 +112,8 @@ pub struct OutletSnapshot {
     pub serving: Vec<Share>,
     /// A better tier that could serve and waits.
     pub waiting: Option<Waiting>,
+    /// Why the shares are what they are, where they follow the lines.
+    pub balance: Option<String>,
     /// Members in service that leave new connections to others.
     pub yielding: Vec<Yielding>,
 }

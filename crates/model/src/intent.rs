@@ -141,6 +141,8 @@ pub struct Member {
     pub uplink: UplinkName,
     /// Its share inside the tier, 1 to 256.
     pub weight: u16,
+    /// Its share follows what the line can carry, instead.
+    pub is_auto: bool,
 }
 
 impl Group {

@@ -45,6 +45,18 @@ pub enum Notice {
         /// Why, as half a sentence.
         reason: String,
     },
+    /// The shares of a group's uplinks follow what these carry. Happens again and again, and is nothing
+    /// that anybody has to look at.
+    Weights {
+        /// Which group.
+        group: String,
+        /// Which family of it.
+        family: Family,
+        /// Who serves, with the weights of now.
+        after: Vec<Share>,
+        /// Why, as half a sentence.
+        reason: String,
+    },
     /// No uplink is up; what served last stays in place.
     LastResort {
         /// Which family.
@@ -138,6 +150,11 @@ pub struct Share {
 }
 
 impl Notice {
+    /// Whether it is told only to those who want every detail.
+    pub fn is_detail(&self) -> bool {
+        matches!(self, Self::Weights { .. })
+    }
+
     /// Whether a person may need to look (`warn` in the log).
     pub fn is_warning(&self) -> bool {
         match self {
@@ -151,6 +168,7 @@ impl Notice {
             Self::Started
             | Self::Stopping
             | Self::Selection { .. }
+            | Self::Weights { .. }
             | Self::GatewayChanged { .. }
             | Self::PrefixChanged { .. }
             | Self::PrefixDeprecated { .. }
@@ -203,6 +221,16 @@ impl fmt::Display for Notice {
                     shares(before)
                 )
             }
+            Self::Weights {
+                group,
+                family,
+                after,
+                reason,
+            } => write!(
+                f,
+                "group {group} ({family}): now {}: {reason}",
+                shares(after)
+            ),
             Self::LastResort { family, kept } if kept.is_empty() => {
                 write!(f, "no uplink is up ({family}), and none is usable")
             }

@@ -379,6 +379,25 @@ pub struct OutletTier {
 pub struct Conduct {
     /// From where on a member yields in it; none: while it is degraded, if the uplink says so.
     pub yield_at: Option<YieldAt>,
+    /// By what new connections are shared out inside a tier.
+    pub balance: Balance,
+    /// From which part of what it can carry on a tier leaves new connections to the next one; none: never.
+    pub overflow_at: Option<Permille>,
+}
+
+/// By what new connections are shared out inside a tier.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// By the members' weights.
+    #[default]
+    Weights,
+    /// They go to the member that has most free capacity.
+    LeastUsed,
+    /// They go to the member of the shortest round-trip time.
+    LowestLatency,
 }
 
 /// From which loss and round-trip time on a member of a group yields in it, whatever its health: to

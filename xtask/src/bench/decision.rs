@@ -233,6 +233,7 @@ fn tier(uplinks: &[Uplink], weights: [u16; 2]) -> Vec<Member> {
         .map(|(uplink, weight)| Member {
             uplink: uplink.name.clone(),
             weight,
+            is_auto: false,
         })
         .collect()
 }

@@ -190,6 +190,9 @@ fn groups(out: &mut String, status: &Status) {
         if !group.reason.is_empty() {
             paragraph(out, 4, &escape(&group.reason));
         }
+        if let Some(balance) = &group.balance {
+            paragraph(out, 4, &escape(balance));
+        }
         for member in &group.yielding {
             let (uplink, reason) = (escape(&member.uplink), escape(&member.reason));
             paragraph(out, 4, &format!("{uplink} yields: {reason}"));

@@ -3,11 +3,14 @@
 use toml::Spanned;
 use uplinkd_model::{
     Member,
-    policy::{Conduct, YieldAt},
+    policy::{Balance, Conduct, YieldAt},
 };
 
 use crate::{
-    check::quality::{self, OFF},
+    check::{
+        quality::{self, OFF},
+        word,
+    },
     diagnostic::Diagnostic,
     parsed::ParsedUplink,
     quote::quoted,
@@ -36,7 +39,54 @@ pub(super) fn check(
         }
         self::yield_at(limits, &members, whose, found)
     });
-    Conduct { yield_at }
+    let overflow_at = raw.overflow_at.as_ref();
+    let overflow_at = overflow_at
+        .filter(|text| text.get_ref() != OFF)
+        .and_then(|text| {
+            if tiers.len() == 1 && raw.is_complete {
+                found.push(
+                    Diagnostic::warning(
+                        text.span(),
+                        format!("{whose} has nothing to overflow into"),
+                    )
+                    .label("there is no further tier")
+                    .hint("remove it, or add a tier"),
+                );
+            }
+            quality::percent(
+                text,
+                &format!("the part at which tiers of {whose} overflow"),
+                found,
+            )
+        });
+    Conduct {
+        yield_at,
+        balance: balance(raw, tiers, whose, found),
+        overflow_at,
+    }
+}
+
+fn balance(raw: &RawGroup, tiers: &[Vec<Member>], whose: &str, found: &mut Found) -> Balance {
+    let Some(text) = &raw.balance else {
+        return Balance::default();
+    };
+    let words = [
+        ("weights", Balance::Weights),
+        ("least-used", Balance::LeastUsed),
+        ("lowest-latency", Balance::LowestLatency),
+    ];
+    let balance = word(text, &words, &format!("the balance of {whose}"), "", found);
+    if balance.is_some_and(|b| b != Balance::Weights)
+        && raw.is_complete
+        && tiers.iter().all(|tier| tier.len() < 2)
+    {
+        found.push(
+            Diagnostic::warning(text.span(), format!("{whose} has nothing to balance"))
+                .label("no tier has two uplinks")
+                .hint("remove it, or put uplinks into one tier: `[[\"isp1\", \"isp2\"]]`"),
+        );
+    }
+    balance.unwrap_or_default()
 }
 
 fn yield_at(

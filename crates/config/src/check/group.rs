@@ -13,13 +13,13 @@ use crate::{
         bounded, conduct,
         duration::{self, Limits},
         names::{Names, is_name},
-        word,
+        uplink, word,
     },
     diagnostic::Diagnostic,
     keys,
-    parsed::ParsedUplink,
+    parsed::{Field, ParsedUplink},
     quote::quoted,
-    raw::{RawFailback, RawFile, RawGroup, RawMember, RawSticky, WordOrTable},
+    raw::{RawFailback, RawFile, RawGroup, RawMember, RawSticky, RawTier, RawWeight, WordOrTable},
     reader::Found,
 };
 
@@ -67,7 +67,13 @@ pub(super) fn check(
         Some(index) => groups.remove(index),
         None => Group {
             name: Group::DEFAULT.to_owned(),
-            tiers: vec![everybody(uplinks)],
+            tiers: vec![alike(
+                everybody(uplinks),
+                uplinks,
+                &BTreeMap::new(),
+                "group `default`",
+                found,
+            )],
             failback: Failback::default(),
             sticky: None,
             conduct: Conduct::default(),
@@ -86,6 +92,7 @@ fn everybody(uplinks: &[ParsedUplink]) -> Vec<Member> {
     let member = |u: &ParsedUplink| Member {
         uplink: u.name.clone(),
         weight: u.weight,
+        is_auto: u.is_auto,
     };
     uplinks.iter().map(member).collect()
 }
@@ -152,7 +159,8 @@ impl Checks<'_> {
                         .hint("add `tiers = [[\"isp1\"], [\"isp2\"]]`, with the uplinks to prefer first"),
                 );
             }
-            return vec![everybody(self.uplinks)];
+            let all = everybody(self.uplinks);
+            return vec![alike(all, self.uplinks, &BTreeMap::new(), whose, found)];
         };
         if tiers.get_ref().is_empty() && self.group.is_complete {
             found.push(
@@ -176,9 +184,25 @@ impl Checks<'_> {
             }
             let members = tier.members.iter();
             let member = |m| self.member(m, whose, &mut seen, found);
-            checked.push(members.filter_map(member).collect());
+            let members = members.filter_map(member).collect();
+            checked.push(self.alike(members, tier, whose, found));
         }
         checked
+    }
+
+    /// Has all of a tier follow the lines, where one does.
+    fn alike(
+        &self,
+        members: Vec<Member>,
+        tier: &RawTier,
+        whose: &str,
+        found: &mut Found,
+    ) -> Vec<Member> {
+        let written = tier.members.iter().filter_map(|m| {
+            let weight = m.weight.as_ref()?;
+            Some((m.uplink.get_ref().clone(), weight.span()))
+        });
+        alike(members, self.uplinks, &written.collect(), whose, found)
     }
 
     fn member(
@@ -189,15 +213,16 @@ impl Checks<'_> {
         found: &mut Found,
     ) -> Option<Member> {
         let word = member.uplink.get_ref();
-        let weight = member.weight.as_ref().map(|w| {
+        let weight = member.weight.as_ref().map(|weight| {
             let what = format!("the weight of {} in {whose}", quoted(word));
-            bounded(
-                w,
-                keys::WEIGHT,
-                &what,
-                "only the ratio inside the tier counts",
-                found,
-            )
+            match weight {
+                RawWeight::Number(number) => {
+                    let hint = "only the ratio inside the tier counts";
+                    let weight = bounded(number, keys::WEIGHT, &what, hint, found);
+                    weight.map(|weight| (weight, false))
+                }
+                RawWeight::Word(_) => uplink::weight(weight, &what, found),
+            }
         });
         if self.names.uplink(word).is_none() {
             self.names.unknown_member(&member.uplink, whose, found);
@@ -218,14 +243,48 @@ impl Checks<'_> {
         seen.insert(word.clone(), member.uplink.span());
         let uplink = UplinkName::new(word).ok()?;
         let own = self.uplinks.iter().find(|u| u.name == uplink);
+        let (weight, is_auto) = match weight {
+            Some(written) => written?,
+            None => own.map_or((1, false), |u| (u.weight, u.is_auto)),
+        };
         Some(Member {
-            weight: match weight {
-                Some(written) => written?,
-                None => own.map_or(1, |u| u.weight),
-            },
             uplink,
+            weight,
+            is_auto,
         })
     }
+}
+
+/// Where the share of one member of a tier follows the lines, so do those of the others that have no weight
+/// of their own; one that has makes no sense beside it. `written` are weights that the tier itself gives.
+fn alike(
+    mut members: Vec<Member>,
+    uplinks: &[ParsedUplink],
+    written: &BTreeMap<String, Range<usize>>,
+    whose: &str,
+    found: &mut Found,
+) -> Vec<Member> {
+    if !members.iter().any(|m| m.is_auto) {
+        return members;
+    }
+    for member in members.iter_mut().filter(|m| !m.is_auto) {
+        let name = member.uplink.as_str();
+        let own = uplinks.iter().find(|u| u.name == member.uplink);
+        let own = own.and_then(|u| u.spans.get(&Field::Weight));
+        if let Some(span) = written.get(name).or(own) {
+            let message = format!(
+                "uplink {} has a weight of its own in {whose} beside one that is \"auto\"",
+                quoted(name)
+            );
+            found.push(
+                Diagnostic::error(span.clone(), message)
+                    .label("a number has no meaning there")
+                    .hint("write \"auto\" for all uplinks of the tier, or for none"),
+            );
+        }
+        member.is_auto = true;
+    }
+    members
 }
 
 fn failback(

@@ -277,7 +277,11 @@ fn kind(lead: &Lead, is_default: bool, groups: &[Group]) -> OutletKind {
 fn tiers(name: &str, group: Option<&Group>) -> Vec<OutletTier> {
     let Some(group) = group else {
         // A name that is no group's is an uplink's; one that it cannot have has been refused.
-        let member = UplinkName::new(name).map(|uplink| Member { uplink, weight: 1 });
+        let member = UplinkName::new(name).map(|uplink| Member {
+            uplink,
+            weight: 1,
+            is_auto: false,
+        });
         return vec![OutletTier {
             group: None,
             rank: 1,

@@ -11,7 +11,7 @@ use crate::{
     keys,
     parsed::{Field, ParsedUplink},
     quote::quoted,
-    raw::RawUplink,
+    raw::{RawUplink, RawWeight},
     reader::Found,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn check(
     let mut spans = BTreeMap::from([(Field::Name, raw.name.span())]);
     let written = [
         (Field::Interface, raw.interface.as_ref().map(Spanned::span)),
-        (Field::Weight, raw.weight.as_ref().map(Spanned::span)),
+        (Field::Weight, raw.weight.as_ref().map(RawWeight::span)),
     ];
     spans.extend(written.into_iter().filter_map(|(f, s)| Some((f, s?))));
 
@@ -35,10 +35,9 @@ pub(super) fn check(
         .interface
         .as_ref()
         .map(|i| interface::uplinks(i, &format!("the interface of {whose}"), found));
-    let weight = raw
-        .weight
-        .as_ref()
-        .map_or(Some(1), |w| weight(w, &whose, found));
+    let weight = raw.weight.as_ref().map_or(Some((1, false)), |w| {
+        weight(w, &format!("the weight of {whose}"), found)
+    });
     let rates = quality::rates(&raw.rate, &whose, found);
     let yields = raw.on_degraded.as_ref().map_or(Some(true), |text| {
         let words = [("yield", true), ("keep", false)];
@@ -78,11 +77,13 @@ pub(super) fn check(
             probe: probe.of(family),
         })
     };
+    let (weight, is_auto) = weight?;
     let (ipv4, ipv6) = (access(Family::V4, &v4)?, access(Family::V6, &v6)?);
     Some(ParsedUplink {
         name: name?,
         interface: interface??,
-        weight: weight?,
+        weight,
+        is_auto,
         rates: rates?,
         yields: yields?,
         ipv4: v4.is_used.then_some(ipv4),
@@ -131,12 +132,19 @@ fn name(name: &Spanned<String>, found: &mut Found) -> Option<UplinkName> {
     None
 }
 
-fn weight(weight: &Spanned<i128>, whose: &str, found: &mut Found) -> Option<u16> {
-    let hint = if *weight.get_ref() > keys::WEIGHT.most {
+/// A weight, and whether it follows the lines instead. `what` names it and whose it is.
+pub(super) fn weight(weight: &RawWeight, what: &str, found: &mut Found) -> Option<(u16, bool)> {
+    let number = match weight {
+        RawWeight::Word(text) => {
+            let words = [("auto", (1, true))];
+            return word(text, &words, what, "or a number", found);
+        }
+        RawWeight::Number(number) => number,
+    };
+    let hint = if *number.get_ref() > keys::WEIGHT.most {
         "only the ratio counts: 4 and 1 do the same as 400 and 100"
     } else {
         "to take an uplink out of use, remove it or comment it out"
     };
-    let what = format!("the weight of {whose}");
-    bounded(weight, keys::WEIGHT, &what, hint, found)
+    bounded(number, keys::WEIGHT, what, hint, found).map(|weight| (weight, false))
 }

@@ -24,6 +24,18 @@ pub(crate) static GROUP: Keys = Keys {
             r#""connection""#,
             "what keeps to the uplink that it was given first, until that uplink fails",
         ),
+        optional(
+            "balance",
+            Kind::Word(&["weights", "least-used", "lowest-latency"]),
+            r#""weights""#,
+            "by what new connections are shared out inside a tier: \"weights\", or they go to the line that is \"least-used\" or of \"lowest-latency\"",
+        ),
+        absent(
+            "overflow_at",
+            Kind::PercentOrOff,
+            r#""80%""#,
+            "from which part of what a tier can carry on the next tier takes new connections",
+        ),
         table(
             "yield_at",
             Kind::Table(&YIELD_AT),
@@ -60,9 +72,9 @@ pub(crate) static MEMBER: Keys = Keys {
         required("uplink", Kind::UplinkName, r#""isp1""#, "which uplink"),
         absent(
             "weight",
-            Kind::Integer(WEIGHT),
+            Kind::Weight(WEIGHT),
             "9",
-            "share of the tier's new connections (default: the uplink's own weight)",
+            "share of the tier's new connections, or \"auto\" (default: the uplink's own weight)",
         ),
     ],
     later: &[],

@@ -21,9 +21,9 @@ pub(crate) static UPLINK: Keys = Keys {
         ),
         optional(
             "weight",
-            Kind::Integer(WEIGHT),
+            Kind::Weight(WEIGHT),
             "1",
-            "share of new connections beside the other uplinks' weights",
+            "share of new connections beside the other uplinks' weights; or \"auto\": it follows what the lines can carry",
         ),
         table(
             "rate",

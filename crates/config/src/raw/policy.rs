@@ -11,6 +11,7 @@ use crate::{
     diagnostic::Diagnostic,
     keys::{self, Attribute, Key, Keys, Kind},
     quote::quoted,
+    raw::RawWeight,
     reader::{Found, OneOrMore, Reader, TextOrTable, as_number, as_text, describe},
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct RawGroup {
     pub(crate) failback: Option<WordOrTable<RawFailback>>,
     pub(crate) sticky: Option<WordOrTable<RawSticky>>,
     pub(crate) yield_at: Option<Spanned<RawYieldAt>>,
+    pub(crate) balance: Option<Spanned<String>>,
+    pub(crate) overflow_at: Option<Spanned<String>>,
 }
 
 /// One entry of `tiers`.
@@ -34,7 +37,7 @@ pub(crate) struct RawTier {
 /// One entry of a tier.
 pub(crate) struct RawMember {
     pub(crate) uplink: Spanned<String>,
-    pub(crate) weight: Option<Spanned<i128>>,
+    pub(crate) weight: Option<RawWeight>,
 }
 
 /// A word, or a table with its span.
@@ -167,6 +170,8 @@ impl RawGroup {
                 )
             }),
             yield_at,
+            balance: reader.text("balance", found),
+            overflow_at: reader.text("overflow_at", found),
             name,
         }
     }
@@ -235,7 +240,7 @@ impl RawMember {
                 .hint("write `{ uplink = \"isp1\", weight = 9 }`, or only \"isp1\""),
             );
         }
-        let weight = reader.integer("weight", found);
+        let weight = reader.weight("weight", found);
         Some(Self {
             uplink: reader.text("uplink", found)?,
             weight,

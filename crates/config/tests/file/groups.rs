@@ -549,3 +549,129 @@ warning: nobody in group `calls` can yield
   = hint: remove it, or add an uplink to the tier or a further tier
 "#);
 }
+
+#[test]
+fn shares_that_follow_the_lines() {
+    let text = r#"
+[uplink.isp1]
+interface = "eth1"
+weight = "auto"
+[uplink.isp2]
+interface = "eth2"
+[uplink.isp3]
+interface = "eth3"
+weight = 4
+[group.default]
+tiers = [["isp1", "isp2"], ["isp3"]]
+overflow_at = "80%"
+[group.calls]
+tiers = [["isp1", "isp3"]]
+balance = "lowest-latency"
+[group.web]
+tiers = [[{ uplink = "isp2", weight = "auto" }, { uplink = "isp3", weight = "auto" }]]
+[[policy]]
+use = "web"
+"#;
+    let text = text.replace("[\"isp1\", \"isp3\"]", "[\"isp2\", \"isp3\"]");
+    let parsed = uplinkd_config::parse("u.toml", &text).unwrap();
+    let groups = parsed.groups();
+    let follows = |group: usize, tier: usize| -> Vec<_> {
+        let members = groups[group].tiers[tier].iter();
+        members.map(|m| m.is_auto).collect()
+    };
+    // One without a weight does as the others do.
+    assert_eq!(
+        (follows(0, 0), follows(0, 1)),
+        (vec![true, true], vec![false])
+    );
+    assert_eq!(
+        (follows(1, 0), follows(2, 0)),
+        (vec![false, false], vec![true, true])
+    );
+    let overflow = groups[0].conduct.overflow_at;
+    assert_eq!(overflow, Some(uplinkd_model::Permille(800)));
+    let balance = groups[1].conduct.balance;
+    assert_eq!(balance, uplinkd_model::policy::Balance::LowestLatency);
+}
+
+#[test]
+fn weights_and_shares_that_make_no_sense() {
+    let text = r#"
+[uplink.isp1]
+interface = "eth1"
+weight = "auto"
+[uplink.isp2]
+interface = "eth2"
+weight = 2
+[uplink.isp3]
+interface = "eth3"
+weight = "automatic"
+[group.calls]
+tiers = [["isp1"], ["isp2"]]
+balance = "fastest"
+overflow_at = "lot"
+"#;
+    insta::assert_snapshot!(shown(text), @r#"
+error: uplink `isp2` has a weight of its own in group `default` beside one that is "auto"
+ --> u.toml:7:10
+  |
+7 | weight = 2
+  |          ^ a number has no meaning there
+  |
+  = hint: write "auto" for all uplinks of the tier, or for none
+
+error: the weight of uplink `isp3` cannot be `automatic`
+  --> u.toml:10:10
+   |
+10 | weight = "automatic"
+   |          ^^^^^^^^^^^ no such word
+   |
+   = hint: write "auto" or a number
+
+error: the balance of group `calls` cannot be `fastest`
+  --> u.toml:13:11
+   |
+13 | balance = "fastest"
+   |           ^^^^^^^^^ no such word
+   |
+   = hint: write "weights" or "least-used" or "lowest-latency"
+
+error: the part at which tiers of group `calls` overflow cannot be `lot`
+  --> u.toml:14:15
+   |
+14 | overflow_at = "lot"
+   |               ^^^^^ not a part in percent
+   |
+   = hint: write "0.1%" to "100%", or "off" for no limit
+"#);
+}
+
+#[test]
+fn a_single_tier_has_nothing_to_overflow_into_and_single_uplinks_nothing_to_balance() {
+    let text = with_two(
+        r#"[group.calls]
+tiers = [["isp1"]]
+balance = "least-used"
+overflow_at = "80%"
+[[policy]]
+use = "calls"
+"#,
+    );
+    insta::assert_snapshot!(shown(&text), @r#"
+warning: group `calls` has nothing to balance
+ --> u.toml:5:11
+  |
+5 | balance = "least-used"
+  |           ^^^^^^^^^^^^ no tier has two uplinks
+  |
+  = hint: remove it, or put uplinks into one tier: `[["isp1", "isp2"]]`
+
+warning: group `calls` has nothing to overflow into
+ --> u.toml:6:15
+  |
+6 | overflow_at = "80%"
+  |               ^^^^^ there is no further tier
+  |
+  = hint: remove it, or add a tier
+"#);
+}

@@ -188,12 +188,12 @@ fn crlf_and_multibyte_text_keep_the_place_right() {
          weight = \"ü\"  # ✓\r\n\
          ";
     insta::assert_snapshot!(shown(text), @r#"
-error: `weight` in [uplink.isp1] is text, not a whole number
+error: the weight of uplink `isp1` cannot be `ü`
  --> u.toml:5:10
   |
 5 | weight = "ü"  # ✓
-  |          ^^^ expected a whole number
+  |          ^^^ no such word
   |
-  = hint: write for example `weight = 1`
+  = hint: write "auto" or a number
 "#);
 }

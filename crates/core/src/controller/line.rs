@@ -11,6 +11,7 @@ use uplinkd_model::{
 use super::{Controller, serve::News};
 use crate::{
     Time,
+    balance::Balancer,
     event::Asking,
     facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
@@ -54,6 +55,8 @@ pub(super) struct LineState {
     /// Its gateway in the kernel's neighbour table.
     pub(super) neighbour: Neighbour,
     pub(super) damping: Damping,
+    /// Its counters are of use even where nobody is asked.
+    pub(super) is_counted: bool,
     /// What groups put up with, and what of it is too much.
     pub(super) limits: GroupLimits,
     /// It was told that it is held back; told again only after it was let go.
@@ -84,6 +87,7 @@ impl LineState {
             neighbour: Neighbour::default(),
             damping: Damping::default(),
             limits: GroupLimits::default(),
+            is_counted: false,
             is_held_told: false,
             wake_at: None,
         }
@@ -91,12 +95,14 @@ impl LineState {
 
     /// The lines of a configuration, of which nothing is known.
     pub(super) fn all(config: &Config, now: Time) -> Vec<Self> {
+        let balancer = &Balancer::new(config, Balancer::default());
         let uplinks = config.uplinks.iter().enumerate();
         let lines = uplinks.flat_map(|(index, uplink)| {
             let access = FAMILIES.map(|f| uplink.access(f).map(|a| (f, a)));
             let access = access.into_iter().flatten();
             access.map(move |(family, access)| Self {
                 limits: limits_of(config, &uplink.name),
+                is_counted: balancer.measures(&uplink.name),
                 ..Self::new(index, family, access, now)
             })
         });

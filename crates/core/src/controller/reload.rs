@@ -5,6 +5,7 @@ use uplinkd_model::{Config, Outlet, notice::Notice, policy::OutletTier};
 use super::{Controller, LineState, Words};
 use crate::{
     Time,
+    balance::Balancer,
     families::{FAMILIES, PerFamily},
     policies::Policies,
     probe::TargetState,
@@ -21,6 +22,8 @@ impl Controller {
         self.resolve_interfaces();
         self.take_lines(&old, now);
         self.serving = kept_tiers(&old.outlets, &self.serving, &self.config.outlets);
+        let balancer = std::mem::take(&mut self.balancer);
+        self.balancer = Balancer::new(&self.config, balancer);
         self.must_choose = true;
         self.moves.clear();
         if self.config.reserve != old.reserve {
@@ -67,6 +70,7 @@ impl Controller {
                     LineState {
                         uplink: fresh.uplink,
                         targets,
+                        is_counted: fresh.is_counted,
                         limits: fresh.limits.with_memory_of(&state.limits),
                         ..state
                     }

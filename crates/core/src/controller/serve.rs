@@ -66,6 +66,7 @@ impl Controller {
         candidates: impl Iterator<Item = (&'a UplinkName, Candidate)> + Clone,
     ) -> Service {
         let mut service = service(candidates, &self.service.of(family).uplinks);
+        service.pools = self.balancer.states(family);
         if service.last_resort {
             return service;
         }
@@ -161,15 +162,22 @@ impl Controller {
         let reason =
             PerFamily::from_fn(|family| news.of(family).clone().unwrap_or_else(|| any.clone()));
         let changed = before != self.service;
+        let is_detail = FAMILIES.into_iter().all(|family| {
+            let (before, after) = (before.of(family), self.service.of(family));
+            before == after || before.is_weighed_otherwise(after)
+        });
         if changed {
-            self.settle.because(|| any);
+            match is_detail && !must_choose && !is_due && told.is_none() {
+                true => self.settle.because_in_detail(|| any),
+                false => self.settle.because(|| any),
+            }
             // First of all: whoever waits for a way out waits for this.
             self.release_leavers(&before);
         }
         let pictured = self.picture(&before);
         let returned = self.choose_tiers(told, &reason, now);
         self.owe_resort();
-        self.tell_selection(&pictured, &returned, &reason);
+        self.tell_selection(&pictured, &returned, &reason, changed && is_detail);
         for family in FAMILIES {
             let service = self.service.of(family);
             if service.last_resort && !before.of(family).last_resort {
@@ -250,12 +258,23 @@ impl Controller {
         before: &Picture,
         returned: &[(usize, Family, String)],
         reason: &PerFamily<String>,
+        is_detail: bool,
     ) {
         let after = self.picture(&self.service);
         for (index, (was, is)) in before.iter().zip(after).enumerate() {
             for family in FAMILIES {
                 let (was, is) = (was.of(family), is.of(family));
                 if was == is {
+                    continue;
+                }
+                if is_detail {
+                    let notice = Notice::Weights {
+                        group: self.config.outlets[index].name.clone(),
+                        family,
+                        after: is.clone(),
+                        reason: reason.of(family).clone(),
+                    };
+                    self.notify(notice);
                     continue;
                 }
                 let own = returned

@@ -35,6 +35,8 @@ const SLOW: Duration = Duration::from_secs(30);
 pub(super) struct Settle {
     /// What made the present work necessary; none while everything is verified.
     pub(super) cause: Option<String>,
+    /// It is only weights that follow the lines: not worth telling.
+    is_detail: bool,
     look_at: Option<Time>,
     first_hint: Option<Time>,
     slow_at: Option<Time>,
@@ -67,10 +69,18 @@ impl Settle {
     /// Notes a cause, unless an earlier one is still being worked on. What was waiting to be tried
     /// again may do now, so the next look need not wait for it.
     pub(super) fn because(&mut self, cause: impl FnOnce() -> String) {
+        self.is_detail = false;
         self.cause.get_or_insert_with(cause);
         if self.retry_at.take().is_some() {
             self.tried = None;
         }
+    }
+
+    /// The same of something that happens again and again.
+    pub(super) fn because_in_detail(&mut self, cause: impl FnOnce() -> String) {
+        let is_first = self.cause.is_none();
+        self.because(cause);
+        self.is_detail = is_first;
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -199,6 +209,7 @@ impl Controller {
             }
         }
         self.departed = departed_before(&self.config, observed);
+        self.adopt_weights(observed);
         let numbers = distinct_tiers(&self.config);
         for (outlet, serving) in self.config.outlets.iter().zip(&mut self.serving) {
             *serving = PerFamily::from_fn(|family| {
@@ -210,6 +221,7 @@ impl Controller {
     /// Starts probing where the path table is in place, so that probes leave by their uplink.
     fn start_probes(&mut self, now: Time) {
         self.start_counting(now);
+        self.balancer.start(now);
         let Some(observed) = &self.observed else {
             return;
         };
@@ -320,7 +332,8 @@ impl Controller {
         self.settle.problem = None;
         let steps = std::mem::take(&mut self.settle.steps);
         let cause = self.settle.cause.take();
-        if steps > 0 {
+        let is_detail = std::mem::take(&mut self.settle.is_detail);
+        if steps > 0 && !is_detail {
             self.notify(Notice::Applied {
                 steps,
                 cause: cause.unwrap_or_else(|| "routine".to_owned()),

@@ -79,7 +79,11 @@ impl Controller {
             reason: state.reason.clone(),
             since: state.since,
             in_service: self.service.of(family).uplinks.contains(&uplink.name),
-            weight: member.map_or(0, |m| m.weight),
+            weight: {
+                let now = serving.iter().find(|s| s.uplink == uplink.name);
+                let now = now.map(|s| s.weight);
+                now.or(member.map(|m| m.weight)).unwrap_or(0)
+            },
             share: if total > 0.0 { own / total } else { 0.0 },
             table: reserve.table_service(uplink.slot),
             mark: reserve.mark_out(uplink.slot),
@@ -162,6 +166,9 @@ impl Controller {
             state,
             serving: shares,
             waiting,
+            balance: outlet
+                .outflow()
+                .and_then(|outflow| self.why_served(outflow, serving, family)),
             yielding: outlet.outflow().map_or_else(Vec::new, |outflow| {
                 self.yielding_in(outflow, self.service.of(family), family)
             }),
@@ -191,8 +198,26 @@ impl Controller {
             state: state_of(&outflow, &serving, service),
             serving: self.shares_of(&outflow, &serving, service, family),
             waiting: None,
+            balance: None,
             yielding: self.yielding_in(&outflow, service, family),
         }
+    }
+
+    /// Why the shares of an outlet are what they are, where they follow the lines, or who is full.
+    pub(crate) fn why_served(
+        &self,
+        outflow: &Outflow,
+        serving: &Serving,
+        family: Family,
+    ) -> Option<String> {
+        let service = self.service.of(family);
+        let leading = serving.leading(outflow, service)?;
+        let tiers = outflow.tiers.iter().enumerate();
+        let full = tiers.filter(|(_, tier)| Pool::of(tier).is_full(service));
+        let full = full.map(|(n, _)| format!("tier {} is full", n + 1));
+        let shares = self.why_shares(family, Pool::of(&outflow.tiers[leading]));
+        let words: Vec<_> = full.chain(shares).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Who of an outlet is in service and leaves new connections to others, and why.
@@ -279,7 +304,8 @@ impl Controller {
 
 /// What an outlet does with new connections, going by who is in service.
 pub(crate) fn state_of(outflow: &Outflow, serving: &Serving, service: &Service) -> OutletState {
-    let tier = serving.tier.and_then(|n| Some((n, outflow.tiers.get(n)?)));
+    let leading = serving.leading(outflow, service);
+    let tier = leading.and_then(|n| Some((n, outflow.tiers.get(n)?)));
     match (tier, outflow.end) {
         (Some(_), End::Keep) if service.last_resort => OutletState::LastResort,
         (Some((index, tier)), _) => OutletState::Tier {

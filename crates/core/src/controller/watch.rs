@@ -500,5 +500,5 @@ impl Controller {
 
 /// Whether the counters of a line's interface are of use.
 fn is_counted(line: &LineState) -> bool {
-    line.link.usable().is_some() && !line.targets.is_empty()
+    line.link.usable().is_some() && (line.is_counted || !line.targets.is_empty())
 }

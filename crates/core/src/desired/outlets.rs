@@ -3,7 +3,7 @@
 //! | metric | default by |
 //! |---|---|
 //! | 10, 20, … | the first, second, … tier, from the one that serves on |
-//! | one above the serving tier's, and so on | better tiers that wait for failback: should the serving tier be lost, the kernel turns to them before it turns to worse ones |
+//! | one above the serving tier's, and so on | better tiers that wait for failback, or are full: should the serving tier be lost, the kernel turns to them before it turns to worse ones |
 //! | [`Reserve::METRIC_LAST`] | the last resort (the default group), or a refusal (`otherwise = "block"`) |
 
 use std::collections::BTreeSet;
@@ -60,10 +60,10 @@ fn tiers(
     outflow: &Outflow,
     serving: &Serving,
 ) -> Vec<(u32, NexthopId)> {
-    let Some(current) = serving.tier else {
+    let service = inputs.service.of(family);
+    let Some(current) = serving.leading(outflow, service) else {
         return Vec::new();
     };
-    let service = inputs.service.of(family);
     let metric = |n: usize| {
         u32::try_from(n + 1)
             .unwrap_or(u32::MAX)

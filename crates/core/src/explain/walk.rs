@@ -265,7 +265,9 @@ impl Controller {
             .iter()
             .map(|y| format!("; {} yields: {}", y.uplink, y.reason))
             .collect();
-        let why = why + &yielding;
+        let balance = self.why_served(outflow, serving, thought.family);
+        let balance = balance.map(|text| format!("; {text}")).unwrap_or_default();
+        let why = why + &yielding + &balance;
         let serving = serving_of(self.config(), outflow, serving, &thought.service, is_usable);
         if serving.is_empty() {
             return Err(format!("{name} has no usable uplink"));

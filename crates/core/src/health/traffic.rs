@@ -162,6 +162,11 @@ impl Traffic {
         self.highest.1 = (self.highest.1 * decay).max(tx);
     }
 
+    /// The highest rates that were measured, in bytes a second: in and out.
+    pub(crate) fn highest(&self) -> (f64, f64) {
+        self.highest
+    }
+
     /// Bytes a second over the last second, in and out.
     pub(crate) fn rates(&self) -> (f64, f64) {
         let from = self.slices.front().map(|s| s.from);

@@ -96,6 +96,28 @@ impl Serving {
         Some(current)
     }
 
+    /// Which tier takes new connections: the one that serves, or the next one while that is full. Nobody
+    /// takes over, so nothing has to wait for its return.
+    pub(crate) fn leading(&self, outflow: &Outflow, service: &Service) -> Option<usize> {
+        let serving = self.tier?;
+        let further = outflow.tiers.iter().enumerate().skip(serving);
+        let mut able = further.filter(|(n, tier)| {
+            let pool = Pool::of(tier);
+            let is_able = *n == serving || pool.is_well(service);
+            is_able && !pool.is_full(service)
+        });
+        let overflows = |n: &usize| {
+            outflow
+                .tiers
+                .get(*n)
+                .is_some_and(|t| Pool::of(t).is_full(service))
+        };
+        match overflows(&serving) {
+            true => able.next().map(|(n, _)| n).or(Some(serving)),
+            false => Some(serving),
+        }
+    }
+
     /// When a tier that is live since then may serve again.
     fn until(&self, outflow: &Outflow, since: Time) -> Option<Time> {
         match outflow.failback.when {
@@ -141,6 +163,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::select::PoolState;
 
     fn at(s: u64) -> Time {
         Time(Duration::from_secs(s))
@@ -158,6 +181,7 @@ mod tests {
             members: vec![Member {
                 uplink: name(n),
                 weight: 1,
+                is_auto: false,
             }],
             conduct: Conduct::default(),
         };
@@ -294,6 +318,48 @@ mod tests {
             Some(0),
             "the best one has waited its time"
         );
+    }
+
+    #[test]
+    fn a_full_tier_leaves_new_connections_to_the_next_one_and_still_serves() {
+        let mut outflow = outflow(3, FailbackWhen::ByHand);
+        for tier in &mut outflow.tiers {
+            tier.conduct.overflow_at = Some(Permille(800));
+        }
+        let full = |tiers: &[usize], uplinks: &[usize]| {
+            let state = |n: &usize| PoolState {
+                members: outflow.tiers[*n].members.clone(),
+                conduct: outflow.tiers[*n].conduct,
+                weights: None,
+                is_full: true,
+            };
+            Service {
+                pools: tiers.iter().map(state).collect(),
+                ..live(uplinks)
+            }
+        };
+        let mut serving = Serving::default();
+        let mut leading = |tiers: &[usize], uplinks: &[usize]| {
+            let service = full(tiers, uplinks);
+            serving.decide(&outflow, &service, at(1), false);
+            (serving.tier, serving.leading(&outflow, &service))
+        };
+        assert_eq!(leading(&[], &[1, 2, 3]), (Some(0), Some(0)));
+        assert_eq!(leading(&[0], &[1, 2, 3]), (Some(0), Some(1)));
+        assert_eq!(leading(&[0, 1], &[1, 2, 3]), (Some(0), Some(2)));
+        assert_eq!(
+            leading(&[0, 1, 2], &[1, 2, 3]),
+            (Some(0), Some(0)),
+            "all are full"
+        );
+        assert_eq!(
+            leading(&[0], &[1, 3]),
+            (Some(0), Some(2)),
+            "the next is out"
+        );
+        // No word is needed for the return: it was no failover.
+        assert_eq!(leading(&[], &[1, 2, 3]), (Some(0), Some(0)));
+        assert_eq!(leading(&[0], &[2, 3]), (Some(1), Some(1)));
     }
 
     #[test]

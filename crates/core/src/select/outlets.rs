@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use uplinkd_model::{
-    Config, Member, Nexthop, NexthopId, NexthopKind, Observed, Outlet, RouteVia, Slot,
+    Config, Member, Nexthop, NexthopId, NexthopKind, Observed, Outlet, Route, RouteVia, Slot,
     net::Family,
     notice::Share,
-    policy::{Conduct, End, Outflow},
+    policy::{Balance, Conduct, End, Outflow, OutletTier},
 };
 
 use super::{Pool, Service, Serving};
@@ -49,9 +49,16 @@ fn number_of(slots: BTreeSet<Slot>, conduct: Conduct) -> u64 {
     // Whole milliseconds, as the file gives them, are far below 2^64.
     let rtt = rtt.map(|t| t.as_millis() as u64);
     let slots = slots.iter().map(|s| u64::from(s.0));
-    let conduct = limit
+    let limits = limit
         .iter()
         .flat_map(|_| [loss.unwrap_or(0), rtt.unwrap_or(0)]);
+    let balance = match conduct.balance {
+        Balance::Weights => None,
+        Balance::LeastUsed => Some(1),
+        Balance::LowestLatency => Some(2),
+    };
+    let overflow = conduct.overflow_at.map(|part| 3 + u64::from(part.0));
+    let conduct = limits.chain(balance).chain(overflow);
     let hash = slots
         .chain(conduct)
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, n| {
@@ -69,7 +76,10 @@ pub(crate) fn serving_of(
     service: &Service,
     is_usable: impl Fn(&uplinkd_model::UplinkName) -> bool,
 ) -> Vec<Share> {
-    if let Some(tier) = serving.tier.and_then(|n| outflow.tiers.get(n)) {
+    if let Some(tier) = serving
+        .leading(outflow, service)
+        .and_then(|n| outflow.tiers.get(n))
+    {
         return Pool::of(tier).shares(service);
     }
     let is_decided = service.last_resort || !service.uplinks.is_empty();
@@ -133,7 +143,19 @@ impl Serving {
             number.is_some_and(|n| reserve.nexthop_group(family, *n) == id)
         });
         if let Some(tier) = by_number {
-            return Some(Self::adopted(tier));
+            // Behind it is whether a better one serves too. Where such a one overflows, that is why, and
+            // not because it waited for its return.
+            let has_route = |tier: &OutletTier| {
+                let number = numbers.get(&Pool::of(tier));
+                let id = number.map(|n| reserve.nexthop_group(family, *n));
+                let own = |r: &&Route| r.table == table && reserve.owns_route(r);
+                let mut routes = observed.routes.iter().filter(own);
+                routes.any(|r| id.is_some_and(|id| r.via == RouteVia::Nexthop(id)))
+            };
+            let overflows = |tier: &OutletTier| tier.conduct.overflow_at.is_some();
+            let mut better = outflow.tiers.iter().take(tier);
+            let first = better.position(|t| overflows(t) && has_route(t));
+            return Some(Self::adopted(first.unwrap_or(tier)));
         }
         // Under an earlier configuration: by the uplinks.
         let group = observed.nexthops.get(&id)?;

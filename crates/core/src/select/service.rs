@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uplinkd_model::{UplinkName, policy::YieldAt};
 
+use super::PoolState;
+
 /// What decides about one uplink's service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Candidate {
@@ -26,8 +28,22 @@ pub(crate) struct Service {
     pub(crate) yielding: BTreeSet<UplinkName>,
     /// Those that exceed limits of groups, for each such limit.
     pub(crate) exceeding: BTreeMap<YieldAt, BTreeSet<UplinkName>>,
+    /// What is decided of pools whose shares follow their lines.
+    pub(crate) pools: Vec<PoolState>,
     /// No uplink is live; these are kept so that the network is not "unreachable".
     pub(crate) last_resort: bool,
+}
+
+impl Service {
+    /// Whether it differs from another one in nothing but weights that follow the lines.
+    pub(crate) fn is_weighed_otherwise(&self, other: &Self) -> bool {
+        let without = |service: &Self| {
+            let mut service = service.clone();
+            service.pools.iter_mut().for_each(|p| p.weights = None);
+            service
+        };
+        self != other && without(self) == without(other)
+    }
 }
 
 /// Decides who is in service: everybody live; else who works and is only held back; else the last good
@@ -46,6 +62,7 @@ pub(crate) fn service<'a>(
                 uplinks: works,
                 yielding: names(|c| c.live && c.yields),
                 exceeding: BTreeMap::new(),
+                pools: Vec::new(),
                 last_resort: false,
             };
         }
@@ -59,6 +76,7 @@ pub(crate) fn service<'a>(
         uplinks: if kept.is_empty() { usable } else { kept },
         yielding: BTreeSet::new(),
         exceeding: BTreeMap::new(),
+        pools: Vec::new(),
         last_resort: true,
     }
 }

@@ -69,6 +69,7 @@ mod tests {
                 since: Time::default(),
                 until: None,
             }),
+            balance: None,
             yielding: vec![],
         }
     }

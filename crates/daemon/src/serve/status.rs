@@ -211,6 +211,7 @@ fn group(outlet: &OutletSnapshot, config: &Config, clock: &Clock) -> GroupStatus
             tier: w.tier + 1,
             until: w.until.map(|t| clock.unix(t)),
         }),
+        balance: outlet.balance.clone(),
         yielding: outlet
             .yielding
             .iter()

@@ -177,7 +177,11 @@ fn alone(uplink: UplinkName) -> OutletTier {
     OutletTier {
         group: None,
         rank: 1,
-        members: vec![Member { uplink, weight: 1 }],
+        members: vec![Member {
+            uplink,
+            weight: 1,
+            is_auto: false,
+        }],
         conduct: Conduct::default(),
     }
 }
@@ -221,6 +225,7 @@ fn group(luck: &mut fastrand::Rng, name: String, uplinks: Vec<&Uplink>) -> Group
         let member = Member {
             uplink: uplink.name.clone(),
             weight: luck.choice([1, 2, 3, 256]).unwrap_or(1),
+            is_auto: false,
         };
         tiers[luck.usize(0..count)].push(member);
     }

@@ -1,6 +1,13 @@
 //! What these tests have in common: groups by port, and who carries what is sent there.
 
-use anyhow::Result;
+use std::{
+    net::{IpAddr, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
 use uplinkd_api::{GroupStatus, Status};
 use uplinkd_lab::{Isp, traffic::Transport};
 use uplinkd_model::Family;
@@ -33,4 +40,36 @@ pub(crate) fn carried(rig: &Rig, family: Family, port: u16, count: usize) -> Res
         let own = lines.iter().filter(|isp| Some(**isp) == Isp::new(n));
         own.count()
     }))
+}
+
+/// Sends so many kilobits a second from the LAN to a server while `during` runs, all of one connection.
+pub(crate) fn under_load<T>(
+    rig: &Rig,
+    server: IpAddr,
+    kilobits: u64,
+    during: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    const BYTES: u64 = 1200;
+    let stop = AtomicBool::new(false);
+    let pause = Duration::from_micros(BYTES * 8 * 1000 / kilobits);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            rig.lab().client().run(|| {
+                let socket = UdpSocket::bind("0.0.0.0:0")?;
+                let packet = [0; BYTES as usize];
+                let mut due = Instant::now();
+                while !stop.load(Ordering::Relaxed) {
+                    // Refusals of the far end are told by errors; nothing hangs on them.
+                    let _ = socket.send_to(&packet, (server, 9));
+                    due += pause;
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+                Ok(())
+            })
+        });
+        let done = during();
+        stop.store(true, Ordering::Relaxed);
+        let load = load.join().map_err(|_| anyhow!("the load died"))?;
+        load.and(done)
+    })
 }

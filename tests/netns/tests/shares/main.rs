@@ -2,6 +2,7 @@
 //! worse and better again.
 
 mod common;
+mod follow;
 mod limits;
 
 use std::process::ExitCode;
@@ -17,6 +18,11 @@ macro_rules! tests {
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = tests! {
+        follow {
+            shares_follow_the_rates_of_the_lines,
+            a_full_tier_overflows_and_comes_back,
+            new_connections_leave_a_line_that_becomes_slower,
+        }
         limits {
             a_lossy_line_serves_downloads_and_no_calls,
         }

@@ -253,12 +253,14 @@ fn a_group_says_which_tier_serves_and_what_it_waits_for() {
         tier: 1,
         until: Some(NOW + 42.0),
     });
+    calls.balance = Some("tier 1 is full".to_owned());
     calls.yielding = vec![YieldingStatus {
         uplink: "isp3".to_owned(),
         reason: "3.1% lost in 60s".to_owned(),
     }];
     let mut by_hand = calls.clone();
     by_hand.yielding.clear();
+    by_hand.balance = None;
     by_hand.name = "by-hand".to_owned();
     by_hand.reason = String::new();
     by_hand.waiting = Some(WaitingStatus {
@@ -283,6 +285,7 @@ isp2                  up         100%         -   12.3 ms     0%  3 h 12 min
 GROUP                 SERVED BY
 calls                 isp2 (100%), tier 2 of 2
     tier 1 waits for its time
+    tier 1 is full
     isp3 yields: 3.1% lost in 60s
     tier 1 (isp1, isp3) could serve again, and does so in 42 s: `uplinkctl
     failback calls`
@@ -430,6 +433,7 @@ fn group(name: &str, serving: &[(&str, f64)]) -> GroupStatus {
         tier: Some(1),
         waiting: None,
         yielding: vec![],
+        balance: None,
         serving: serving
             .iter()
             .map(|(uplink, share)| ServingStatus {

@@ -24,6 +24,7 @@ fn with_groups(groups: &[(&str, Permille, &[Vec<Member>])]) -> Config {
                 loss: Some(*loss),
                 rtt: None,
             }),
+            ..Conduct::default()
         };
         let mut outflow = outflow(name, tiers, End::Default);
         outflow.tiers.iter_mut().for_each(|t| t.conduct = conduct);

@@ -164,6 +164,10 @@ impl Daemon {
         let now = self.clock.now();
         self.recorder.told(notice, now);
         let time = self.clock.unix(now);
+        if notice.is_detail() {
+            debug!("{notice}");
+            return;
+        }
         if notice.is_warning() {
             warn!("{notice}");
         } else {
