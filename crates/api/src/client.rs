@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
+    Budgeted,
     explain::{Explain, ExplainConnection},
     message::{ApiError, Event, Events, Failback, Status},
     path,
@@ -193,6 +194,17 @@ impl Client {
         let escaped: String = form_urlencoded::byte_serialize(group.as_bytes()).collect();
         let asked = path::FAILBACK.replace("{name}", &escaped.replace('+', "%20"));
         self.ask(Method::POST, &asked).await
+    }
+
+    /// Sets how many bytes an uplink has used of its budget in this period.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 403 for who may not, 404 for an unknown uplink, 409 for one without a budget.
+    pub async fn set_budget(&self, uplink: &str, used: u64) -> Result<Budgeted, ClientError> {
+        let escaped: String = form_urlencoded::byte_serialize(uplink.as_bytes()).collect();
+        let asked = path::BUDGET.replace("{name}", &escaped.replace('+', "%20"));
+        self.ask(Method::POST, &asked.replace("{used}", &used.to_string()))
+            .await
     }
 
     /// Hands over events as they happen, until `take` breaks it off or the daemon goes away.

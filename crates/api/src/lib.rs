@@ -35,9 +35,9 @@ pub use explain::{
     ExplainStep, ExplainUplink, KernelSays,
 };
 pub use message::{
-    ApiError, Event, Events, Failback, GroupStatus, Level, ReserveStatus, ServingStatus, State,
-    Status, SysctlStatus, TargetState, TargetStatus, TierStatus, UplinkStatus, WaitingStatus,
-    YieldingStatus,
+    ApiError, BudgetStatus, Budgeted, Event, Events, Failback, GroupStatus, Level, ReserveStatus,
+    ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TierStatus,
+    UplinkStatus, WaitingStatus, YieldingStatus,
 };
 pub use policy::{Policies, PolicyStatus};
 pub use query::{ConnectionQuery, ExplainQuery};
@@ -67,6 +67,8 @@ pub mod path {
     pub const POLICIES: &str = "/v1/policies";
     /// [`crate::Failback`], by POST; `{name}` stands for the group.
     pub const FAILBACK: &str = "/v1/groups/{name}/failback";
+    /// [`crate::Budgeted`], by POST; `{name}` stands for the uplink, `{used}` for the bytes that it has used.
+    pub const BUDGET: &str = "/v1/uplinks/{name}/budget/{used}";
     /// The name of the server-sent event that says that some were missed.
     pub const RESYNC: &str = "resync";
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use uplinkd_model::{Family, Health, Reserve, notice::Notice};
+use uplinkd_model::{Family, Health, Reserve, budget::AtLimit, notice::Notice};
 
 /// Everything that a person or a script may want to know at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,26 @@ pub struct UplinkStatus {
     pub carrier: Option<bool>,
     /// Who is asked whether it works.
     pub targets: Vec<TargetStatus>,
+    /// What it has used of its budget, both families together; none without one.
+    #[serde(default)]
+    pub budget: Option<BudgetStatus>,
+}
+
+/// What an uplink has used of its budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// Bytes used in this period.
+    pub used: u64,
+    /// Bytes that it has.
+    pub limit: u64,
+    /// The period's first day, as a date.
+    pub since: String,
+    /// The first day of the next period.
+    pub until: String,
+    /// It is used up.
+    pub spent: bool,
+    /// What becomes of the uplink then: `last-resort`, `off` or `keep`.
+    pub at_limit: AtLimit,
 }
 
 /// A target of an uplink.
@@ -280,6 +300,15 @@ pub struct Failback {
     /// The group, as it was asked for.
     pub group: String,
     /// What happens now, for people.
+    pub text: String,
+}
+
+/// What came of setting what an uplink has used of its budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budgeted {
+    /// The uplink, as it was asked for.
+    pub uplink: String,
+    /// What counts now, for people.
     pub text: String,
 }
 

@@ -10,7 +10,7 @@ use crate::accounts;
 const ABOUT_LONG: &str = "\
 Asks a running uplinkd how the internet is, what happened, and where traffic goes.
 
-Needs no privileges, but for `failback`, and changes nothing else. The daemon is found by its runtime directory: where \
+Needs no privileges, but for `failback` and `budget`, and changes nothing else. The daemon is found by its runtime directory: where \
 `uplinkd run` was given another --runtime-dir than /run/uplinkd, give the same one here, or set \
 UPLINKD_RUNTIME_DIR for both.";
 
@@ -110,6 +110,11 @@ pub(crate) enum Command {
     /// What each of them matches and where it leads, whether its schedule holds now, and which of
     /// them can never be reached since others before them take everything.
     Policies(PoliciesArgs),
+    /// Correct what an uplink has used of its budget
+    ///
+    /// To the provider's own number. `uplinkctl status` shows what counts. Only root and the daemon's
+    /// own user may.
+    Budget(BudgetArgs),
     /// Let a group return to its better uplinks now
     ///
     /// For groups with `failback = "by-hand"`, and for those that wait for a time. Only root and
@@ -174,6 +179,28 @@ Examples:
       when two uplinks have failed
   uplinkctl explain --connection 'tcp 192.168.1.20:40000 1.1.1.1:443'
       one that exists";
+
+#[derive(Debug, ClapArgs)]
+#[command(group(clap::ArgGroup::new("what").required(true)))]
+pub(crate) struct BudgetArgs {
+    /// The uplink
+    #[arg(value_name = "UPLINK")]
+    pub(crate) uplink: String,
+    /// So much was used in this period: 12GB, 800MB
+    #[arg(long, value_name = "BYTES", group = "what", value_parser = bytes)]
+    pub(crate) set: Option<u64>,
+    /// Nothing was used in this period
+    #[arg(long, group = "what")]
+    pub(crate) reset: bool,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let bytes = uplinkd_model::budget::bytes_of(text);
+    bytes.ok_or_else(|| "write bytes with a unit: 12GB, 800MB".to_owned())
+}
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PoliciesArgs {
@@ -344,8 +371,28 @@ mod tests {
             Command::Status(_)
             | Command::Events(_)
             | Command::Policies(_)
+            | Command::Budget(_)
             | Command::Failback(_)
             | Command::Replay(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_budget_is_set_or_reset_and_not_both() {
+        let of = |line: &str| {
+            let args = Args::try_parse_from(line.split(' '));
+            args.map(|a| {
+                let Command::Budget(budget) = a.command else {
+                    panic!("another command");
+                };
+                (budget.set, budget.reset)
+            })
+        };
+        let set = of("uplinkctl budget lte --set 1.5GB").unwrap();
+        assert_eq!(set, (Some(1_500_000_000), false));
+        assert_eq!(of("uplinkctl budget lte --reset").unwrap(), (None, true));
+        for bad in ["", " --set 5", " --set 5GB --reset"] {
+            assert!(of(&format!("uplinkctl budget lte{bad}")).is_err(), "{bad}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod budget;
 mod events;
 mod explain;
 mod failback;
@@ -23,6 +24,7 @@ pub(crate) async fn run(args: Args) -> Exit {
         Command::Events(args) => events::run(&client, &args).await,
         Command::Explain(args) => explain::run(&client, &args).await,
         Command::Policies(args) => policies::run(&client, &args).await,
+        Command::Budget(args) => budget::run(&client, &args).await,
         Command::Failback(args) => failback::run(&client, &args).await,
         Command::Replay(args) => replay::run(&args, &config),
     }

@@ -11,8 +11,8 @@ use std::{
 };
 
 use uplinkd_api::{
-    ApiError, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, Level, Policies,
-    ReserveStatus, State, Status, socket_path,
+    ApiError, Budgeted, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, Level,
+    Policies, ReserveStatus, State, Status, socket_path,
 };
 use uplinkd_web::{Refused, Request, Shared, bind, serve};
 
@@ -258,6 +258,10 @@ fn answer(request: Request, state: State) {
         Request::ExplainConnection(_, answer) => {
             let error = ApiError::new("no such connection");
             drop(answer.send(Err(Refused::NotFound(error))));
+        }
+        Request::SetUsed(uplink, used, answer) => {
+            let text = format!("{used} bytes");
+            drop(answer.send(Ok(Budgeted { uplink, text })));
         }
         Request::Failback(group, answer) => {
             let error = || ApiError::new("no");

@@ -18,8 +18,8 @@ pub(crate) use record::{RECORD, RECORD_MB};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
 pub(crate) use target::{STATUS, TARGET};
 pub(crate) use uplink::{
-    IPV4, IPV6, LOSS, PREFIX, PROBE, PROBE_ALL, QUORUM, RATE, RTT, STREAK, UPLINK, WEIGHT,
-    nat_words,
+    BUDGET, DAY_OF_MONTH, IPV4, IPV6, LOSS, PERIOD, PREFIX, PROBE, PROBE_ALL, QUORUM, RATE, RTT,
+    STREAK, UPLINK, WEIGHT, nat_words,
 };
 
 /// What a key's value looks like. Bounds stand here once, for the schema and for the checks.
@@ -33,6 +33,10 @@ pub(crate) enum Kind {
     Integer(Bounds),
     /// A weight: a whole number, or `auto`.
     Weight(Bounds),
+    /// A list of parts in percent, as text.
+    Percents,
+    /// Bytes, as text with a unit.
+    Size,
     /// `true` or `false`.
     Truth,
     /// A length of time, as text with a unit.
@@ -317,9 +321,9 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 19] = [
-    &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &PROBE, &PROBE_ALL, &LOSS, &RTT, &GROUP, &MEMBER,
-    &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &RECORD, &RESERVE,
+pub(crate) static ALL: [&Keys; 21] = [
+    &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &BUDGET, &PERIOD, &PROBE, &PROBE_ALL, &LOSS, &RTT,
+    &GROUP, &MEMBER, &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &RECORD, &RESERVE,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

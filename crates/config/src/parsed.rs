@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use uplinkd_model::{
-    Access, Config, Family, Group, Outlet, OutletKind, Policy, Rates, Reserve, Slot, Uplink,
-    UplinkName, policy::Addresses,
+    Access, Budget, Config, Family, Group, Outlet, OutletKind, Policy, Rates, Reserve, Slot,
+    Uplink, UplinkName, policy::Addresses,
 };
 
 use crate::{
@@ -80,6 +80,8 @@ pub struct ParsedUplink {
     pub rates: Rates,
     /// Its share follows what the line can carry, instead of its weight.
     pub is_auto: bool,
+    /// How much it may carry in a time; none: as much as it can.
+    pub budget: Option<Budget>,
     /// Whether it yields to others of its tier while it is degraded.
     pub yields: bool,
     /// How IPv4 leaves by it; none: not at all.
@@ -330,6 +332,7 @@ impl Parsed {
             slot: Slot(slots.get(&u.name).expect("every name was given a slot")),
             interface: u.interface.clone(),
             rates: u.rates,
+            budget: u.budget.clone(),
             yields: u.yields,
             ipv4: u.ipv4.clone(),
             ipv6: u.ipv6.clone(),

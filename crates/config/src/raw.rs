@@ -48,6 +48,7 @@ pub(crate) struct RawUplink {
     pub(crate) interface: Option<Spanned<String>>,
     pub(crate) weight: Option<RawWeight>,
     pub(crate) rate: RawRates,
+    pub(crate) budget: Option<RawBudget>,
     pub(crate) on_degraded: Option<Spanned<String>>,
     pub(crate) ipv4: Option<RawAccess>,
     pub(crate) ipv6: Option<RawAccess>,
@@ -118,6 +119,19 @@ pub(crate) struct RawProbe {
 pub(crate) struct RawLimits {
     pub(crate) degraded: Option<Spanned<String>>,
     pub(crate) fail: Option<Spanned<String>>,
+}
+
+/// `[uplink.NAME.budget]`.
+pub(crate) struct RawBudget {
+    /// Where the table's name stands.
+    pub(crate) key: Range<usize>,
+    pub(crate) limit: Option<Spanned<String>>,
+    /// Whether `limit` is there, readable or not.
+    pub(crate) has_limit: bool,
+    pub(crate) period: Option<WordOrTable<Option<Spanned<String>>>>,
+    pub(crate) reset_day: Option<Spanned<i128>>,
+    pub(crate) warn_at: Option<Texts>,
+    pub(crate) at_limit: Option<Spanned<String>>,
 }
 
 /// `[uplink.NAME.rate]`.
@@ -235,6 +249,24 @@ impl RawUplink {
             }
             None => RawRates::default(),
         };
+        let budget = reader.table("budget", found).map(|(key, table)| {
+            let header = format!("{header}.budget");
+            let reader = Reader::open(table, &keys::BUDGET, &header, found);
+            RawBudget {
+                key,
+                limit: reader.text("limit", found),
+                has_limit: reader.key_span("limit").is_some(),
+                period: reader.text_or_table("period", found).map(|p| {
+                    let header = format!("{header}.period");
+                    p.read(&keys::PERIOD, &header, found, |r, found| {
+                        r.text("rolling", found)
+                    })
+                }),
+                reset_day: reader.integer("reset_day", found),
+                warn_at: reader.texts("warn_at", found),
+                at_limit: reader.text("at_limit", found),
+            }
+        });
         let probe = match reader.table("probe", found) {
             Some((_, table)) => {
                 let header = format!("{header}.probe");
@@ -247,6 +279,7 @@ impl RawUplink {
             interface: reader.text("interface", found),
             weight: reader.weight("weight", found),
             rate,
+            budget,
             on_degraded: reader.text("on_degraded", found),
             ipv4,
             ipv6,

@@ -43,6 +43,13 @@ weight = 2
 # the same tier that are well, or "keep" to it.
 #on_degraded = "yield"
 
+# How much it may carry in a time, both directions together, where it is metered.
+# The period is a "month" (that begins on its reset day), a "week", a "day", or
+# { rolling = "30d" }, by local time. You are told at each level once in a period.
+# At the limit it serves only where no other uplink does ("last-resort"), carries
+# only what comes in by it ("off"), or goes on ("keep").
+#budget = { limit = "50GB", period = "month", reset_day = 1, warn_at = ["75%", "95%"], at_limit = "last-resort" }
+
 # What the line can carry, in bits a second: a full line is not a bad one. Without
 # it the highest rate that was measured counts.
 #[uplink.isp2.rate]
@@ -106,6 +113,10 @@ weight = 2
 # From which part of what a tier can carry (`rate`, or the highest that was measured)
 # on the next tier takes new connections, until it carries less again.
 #overflow_at = "80%"
+
+# Whether uplinks serve in this group only while there is something left of their
+# budget, whatever becomes of them at its limit.
+#while_budget = false
 
 # From what loss over a minute, and what median round-trip time on, an uplink yields
 # in this group, whatever its own limits say: to others of its tier, and with all

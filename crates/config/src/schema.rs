@@ -78,6 +78,12 @@ fn value(kind: Kind) -> Value {
         Kind::Weight(bounds) => {
             json!({ "oneOf": [value(Kind::Integer(bounds)), { "enum": ["auto"] }] })
         }
+        Kind::Percents => json!({
+            "type": "array", "items": { "type": "string", "pattern": r"^\s*[\d.]+\s*%\s*$" },
+        }),
+        Kind::Size => json!({
+            "type": "string", "pattern": r"^\s*[\d.]+\s*[kKMGTmgt][iI]?[bB]\s*$",
+        }),
         Kind::Truth => json!({ "type": "boolean" }),
         Kind::Duration => json!({ "type": "string", "pattern": r"^\s*\d+\s*[a-z]+" }),
         Kind::DurationOrOff => json!({ "type": "string", "pattern": r"^(off|\s*\d+\s*[a-z]+.*)$" }),

@@ -10,6 +10,7 @@
 
 mod advertise;
 mod balance;
+mod budgets;
 mod interfaces;
 mod line;
 mod release;
@@ -34,6 +35,7 @@ use uplinkd_model::{Advice, Config, Family, Mark, Observed, Reserve, notice::Not
 use crate::{
     Time,
     balance::Balancer,
+    budget::Accounts,
     event::{Action, Event, HintKind},
     families::PerFamily,
     policies::{Compiled, Policies},
@@ -74,6 +76,8 @@ pub struct Controller {
     must_choose: bool,
     /// Shares that follow the lines.
     balancer: Balancer,
+    /// Bytes of uplinks with a budget.
+    accounts: Accounts,
     /// Marks of lines that the file no longer has, whose connections must be released.
     departed: Vec<(Mark, Family)>,
     /// Delegated prefixes that uplinks have lost, with the marks of these.
@@ -99,6 +103,7 @@ impl Controller {
             policies: Policies::new(&config, 0),
             prefixes: Prefixes::default(),
             must_choose: true,
+            accounts: Accounts::default(),
             balancer: Balancer::new(&config, Balancer::default()),
             serving: vec![PerFamily::default(); config.outlets.len()],
             words: Words::of(&config),
@@ -128,6 +133,7 @@ impl Controller {
             Event::Tick => {
                 self.run_due(now);
                 self.balance(now);
+                self.write_if_due(now);
                 if self.failback_deadline().is_some_and(|at| at <= now) {
                     self.reselect(PerFamily::default(), now);
                 }
@@ -160,6 +166,8 @@ impl Controller {
                 self.take_config(config, Some(policies), now);
             }
             Event::LocalTime { minute } => self.take_local_time(minute, now),
+            Event::LocalDay(day) => self.take_day(day, now),
+            Event::SetUsed { uplink, used } => self.set_used(&uplink, used, now),
             Event::Failback { name } => self.fail_back(&name, now),
             Event::Connections(connections) => self.take_connections(&connections, now),
         }
@@ -175,12 +183,14 @@ impl Controller {
             .chain(self.failback_deadline())
             .chain(self.watch_deadline())
             .chain(self.balancer.next_deadline())
+            .chain(self.accounts.write_at())
             .min()
     }
 
-    /// Whether [`Event::LocalTime`] is wanted: some policy holds at some times only.
+    /// Whether [`Event::LocalTime`] and [`Event::LocalDay`] are wanted: some policy holds at some times only,
+    /// or some uplink has a budget.
     pub fn wants_local_time(&self) -> bool {
-        self.policies.has_schedule
+        self.policies.has_schedule || self.config.uplinks.iter().any(|u| u.budget.is_some())
     }
 
     /// The policies with what they come to, to prepare those of a new file from.

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use uplinkd_model::{
     Advice, Config, Connection, Counters, Family, NeighbourState, Observed, Outcome, Plan,
-    Question, Subject, Target, UplinkName, notice::Notice,
+    Question, Subject, Target, UplinkName,
+    budget::{Day, Ledger},
+    notice::Notice,
 };
 
 use crate::prepared::Prepared;
@@ -85,6 +87,16 @@ pub enum Event {
         /// Minutes since Monday 00:00.
         minute: u16,
     },
+    /// Today, by the local calendar: at start, before the first look is answered, and when it is another
+    /// day, where [`crate::Controller::wants_local_time`].
+    LocalDay(Day),
+    /// Somebody says what an uplink has used of its budget in this period.
+    SetUsed {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// Bytes.
+        used: u64,
+    },
     /// Somebody wants a group, or an outlet, to return to its best tier now.
     Failback {
         /// The name of the group or the outlet.
@@ -129,6 +141,8 @@ pub enum Action {
     Apply(Plan),
     /// List the connections that bear a mark of ours; answer with [`Event::Connections`].
     ListConnections,
+    /// Write the bytes of budgets down, so that they survive a loss of power.
+    WriteLedger(Ledger),
     /// Tell people.
     Notify(Notice),
     /// From now on hosts on these interfaces, and on no others, are told this. The whole wish, also

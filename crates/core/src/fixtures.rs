@@ -51,6 +51,7 @@ pub(crate) fn config() -> Config {
         interface: format!("wan{n}"),
         rates: Rates::default(),
         yields: true,
+        budget: None,
         ipv4: Some(access([198, 18, 0, 1].into())),
         ipv6: None,
     };

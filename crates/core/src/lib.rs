@@ -5,6 +5,7 @@
 //! every history can be replayed and simulated. Start with `controller.rs`.
 
 mod balance;
+mod budget;
 mod controller;
 pub mod desired;
 pub mod event;
@@ -32,5 +33,7 @@ pub use policies::{Compiled, cgroup_paths};
 pub use prefixes::{LanNetwork, Prefixes, Translations, Unclaimed};
 pub use prepared::Prepared;
 pub use select::Waiting;
-pub use status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot};
+pub use status::{
+    BudgetSnapshot, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot,
+};
 pub use time::Time;

@@ -67,7 +67,8 @@ impl<'a> Pool<'a> {
 
     fn serving(self, service: &'a Service) -> impl Iterator<Item = &'a Member> + Clone {
         let members = self.members.iter();
-        members.filter(|m| service.uplinks.contains(&m.uplink))
+        let has_budget = move |name| !self.conduct.while_budget || !service.spent.contains(name);
+        members.filter(move |m| service.uplinks.contains(&m.uplink) && has_budget(&m.uplink))
     }
 
     /// Whether it has a member in service.

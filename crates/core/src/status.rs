@@ -3,7 +3,11 @@
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::{IpNet, Ipv6Net};
-use uplinkd_model::{Family, Health, Mark, Reason, TableId, Target, UplinkName, notice::Share};
+use uplinkd_model::{
+    Family, Health, Mark, Reason, TableId, Target, UplinkName,
+    budget::{AtLimit, Day},
+    notice::Share,
+};
 
 use crate::{
     PerFamily, Time, Waiting,
@@ -68,6 +72,25 @@ pub struct LineSnapshot {
     pub carrier: Option<bool>,
     /// Its targets.
     pub targets: Vec<TargetSnapshot>,
+    /// What it has used of its budget, both families together; none without one.
+    pub budget: Option<BudgetSnapshot>,
+}
+
+/// What an uplink has used of its budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetSnapshot {
+    /// Bytes used in this period.
+    pub used: u64,
+    /// Bytes that it has.
+    pub limit: u64,
+    /// The period's first day.
+    pub since: Day,
+    /// The first day of the next one.
+    pub until: Day,
+    /// Nothing is left.
+    pub is_spent: bool,
+    /// What becomes of the uplink then.
+    pub at_limit: AtLimit,
 }
 
 /// A target of a line.

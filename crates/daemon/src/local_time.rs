@@ -13,6 +13,7 @@ use nix::sys::{
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
 use tokio::io::{Interest, unix::AsyncFd};
+use uplinkd_model::budget::Day;
 
 /// Says when a local minute begins, and when somebody has set the clock.
 #[derive(Debug)]
@@ -79,6 +80,13 @@ fn minute_of_week(now: &Zoned) -> (u16, Timestamp) {
 /// The minute of the week now, for commands that look once.
 pub(crate) fn minute_now() -> u16 {
     minute_of_week(&Timestamp::now().to_zoned(TimeZone::system())).0
+}
+
+/// Today, by the local calendar.
+pub(crate) fn today() -> Day {
+    let date = Timestamp::now().to_zoned(TimeZone::system()).date();
+    let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+    Day::of(i32::from(date.year()), month, day)
 }
 
 /// A minute of the week as people say it: `Mon 08:30`.

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uplinkd_config::{OutletCodes, Parsed, Slots};
-use uplinkd_model::{Config, Reserve};
+use uplinkd_model::{Config, Reserve, budget::Ledger};
 
 /// The memory of the daemon, in one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,13 +97,66 @@ impl State {
     /// # Errors
     /// When the file cannot be removed.
     pub fn forget(self) -> anyhow::Result<()> {
-        match fs::remove_file(self.dir.join(Self::FILE)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(e).context("cannot remove the memory")
+        for file in [Self::FILE, LedgerFile::FILE] {
+            match fs::remove_file(self.dir.join(file)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(e).context("cannot remove the memory");
+                }
+                _ => {}
             }
-            _ => Ok(()),
+        }
+        Ok(())
+    }
+}
+
+/// What is remembered of budgets, in a file of its own, since it is written every few minutes.
+pub struct LedgerFile(PathBuf);
+
+impl LedgerFile {
+    const FILE: &'static str = "budgets.json";
+
+    /// The one in a directory.
+    pub fn new(dir: &Path) -> Self {
+        Self(dir.join(Self::FILE))
+    }
+
+    /// Reads it; an empty one where there is none.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn load(&self) -> anyhow::Result<Ledger> {
+        match fs::read(&self.0) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is damaged", self.0.display())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Ledger::new()),
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", self.0.display())),
         }
     }
+
+    /// Writes it so that a crash or a loss of power leaves either the old or the new one.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn save(&self, ledger: &Ledger) -> anyhow::Result<()> {
+        let write = || -> io::Result<()> {
+            let dir = self.0.parent().unwrap_or(Path::new("/"));
+            fs::create_dir_all(dir)?;
+            let temporary = dir.join(".budgets.json.new");
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&serde_json::to_vec(ledger)?)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &self.0)?;
+            // The new name too must survive.
+            fs::File::open(dir)?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", self.0.display()))
+    }
+}
+
+/// The present run of the kernel.
+pub fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 /// Reads the memory, also one from before the mark had a part for outlets: then half of its bits

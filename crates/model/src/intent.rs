@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::Budget,
     ids::{Slot, UplinkName},
     net::Family,
     policy::{Conduct, Failback, Outlet, Policy, Sticky},
@@ -56,6 +57,8 @@ pub struct Uplink {
     pub interface: String,
     /// What the line can carry, where the file says so.
     pub rates: Rates,
+    /// How much it may carry in a time; none: as much as it can.
+    pub budget: Option<Budget>,
     /// Whether new connections use other uplinks of the tier while it is degraded, if these are well.
     pub yields: bool,
     /// How IPv4 leaves by it; none: not routed by us.

@@ -6,6 +6,7 @@
 //! [`kernel_state`] (what the kernel has) and [`plan`] (how to get from one to the other).
 
 pub mod advertise;
+pub mod budget;
 pub mod classify;
 pub mod connection;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod reserve;
 pub mod target;
 
 pub use advertise::{Advice, LanAdvice, OwnAdvert};
+pub use budget::Budget;
 pub use classify::Classifier;
 pub use connection::Connection;
 pub use health::{Health, Reason};

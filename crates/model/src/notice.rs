@@ -6,9 +6,11 @@ use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::in_words,
     health::{Health, Reason},
     ids::UplinkName,
     net::Family,
+    probe::Permille,
 };
 
 /// Something worth telling.
@@ -56,6 +58,21 @@ pub enum Notice {
         after: Vec<Share>,
         /// Why, as half a sentence.
         reason: String,
+    },
+    /// An uplink has used this part of its budget.
+    Budget {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// The level that was reached; all of it at 100%.
+        level: Permille,
+        /// Bytes used in this period.
+        used: u64,
+        /// Bytes that the budget has.
+        limit: u64,
+        /// When the next period begins, as a date.
+        until: String,
+        /// What becomes of the uplink now; none where nothing does.
+        then: Option<String>,
     },
     /// No uplink is up; what served last stays in place.
     LastResort {
@@ -159,7 +176,8 @@ impl Notice {
     pub fn is_warning(&self) -> bool {
         match self {
             Self::Health { to, .. } => matches!(to, Health::Down | Health::Degraded),
-            Self::LastResort { .. }
+            Self::Budget { .. }
+            | Self::LastResort { .. }
             | Self::PrefixUnclaimed { .. }
             | Self::Drift { .. }
             | Self::Refused { .. }
@@ -231,6 +249,21 @@ impl fmt::Display for Notice {
                 "group {group} ({family}): now {}: {reason}",
                 shares(after)
             ),
+            Self::Budget {
+                uplink,
+                level,
+                used,
+                limit,
+                until,
+                then,
+            } => {
+                let (used, limit) = (in_words(*used), in_words(*limit));
+                write!(
+                    f,
+                    "uplink {uplink} has used {level} of its budget: {used} of {limit}, until {until}"
+                )?;
+                then.as_ref().map_or(Ok(()), |then| write!(f, "; {then}"))
+            }
             Self::LastResort { family, kept } if kept.is_empty() => {
                 write!(f, "no uplink is up ({family}), and none is usable")
             }

@@ -381,6 +381,8 @@ pub struct Conduct {
     pub yield_at: Option<YieldAt>,
     /// By what new connections are shared out inside a tier.
     pub balance: Balance,
+    /// A member serves in it only as long as there is something left of its budget.
+    pub while_budget: bool,
     /// From which part of what it can carry on a tier leaves new connections to the next one; none: never.
     pub overflow_at: Option<Permille>,
 }

@@ -144,6 +144,7 @@ fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
             interface: interface(index),
             rates: Default::default(),
             yields: true,
+            budget: None,
             ipv4,
             ipv6,
         });

@@ -327,6 +327,7 @@ impl World {
                 }
                 // There are no hosts here that would hear it.
                 Action::Advertise(_) | Action::Count(_) => {}
+                Action::WriteLedger(_) => {}
                 Action::Notify(notice) => self.say(|| format!("          says: {notice}")),
             }
         }

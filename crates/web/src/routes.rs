@@ -18,8 +18,8 @@ use serde::Deserialize;
 use tokio::{sync::oneshot, time::timeout};
 use tokio_stream::wrappers::BroadcastStream;
 use uplinkd_api::{
-    ApiError, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery, Failback,
-    Policies, Status, path,
+    ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
+    Failback, Policies, Status, path,
 };
 
 use crate::{
@@ -46,6 +46,7 @@ pub(crate) fn routes(shared: Shared) -> Router {
         .route(path::EXPLAIN_CONNECTION, get(explain_connection))
         .route(path::POLICIES, get(policies))
         .route(path::FAILBACK, post(failback))
+        .route(path::BUDGET, post(set_used))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
@@ -107,6 +108,28 @@ async fn failback(
     Path(name): Path<String>,
     body: Body,
 ) -> Result<Json<Failback>, Refusal> {
+    may_change(peer, &body)?;
+    let answer = ask(&shared, |answer| Request::Failback(name, answer)).await??;
+    Ok(Json(answer))
+}
+
+async fn set_used(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    Path((name, used)): Path<(String, String)>,
+    body: Body,
+) -> Result<Json<Budgeted>, Refusal> {
+    may_change(peer, &body)?;
+    let Ok(used) = used.parse() else {
+        let error = ApiError::new(format!("{used:?} is no number of bytes"));
+        return Err(Refusal(StatusCode::BAD_REQUEST, error));
+    };
+    let answer = ask(&shared, |answer| Request::SetUsed(name, used, answer)).await??;
+    Ok(Json(answer))
+}
+
+/// Refuses who may not change anything, and whoever sends more than is asked for.
+fn may_change(peer: Peer, body: &Body) -> Result<(), Refusal> {
     if !peer.may_change() {
         return Err(Refusal(
             StatusCode::FORBIDDEN,
@@ -121,8 +144,7 @@ async fn failback(
             ApiError::new("this request needs no body"),
         ));
     }
-    let answer = ask(&shared, |answer| Request::Failback(name, answer)).await??;
-    Ok(Json(answer))
+    Ok(())
 }
 
 async fn events(

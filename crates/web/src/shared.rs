@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uplinkd_api::{
-    ApiError, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery, Failback,
-    Policies, Status,
+    ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
+    Failback, Policies, Status,
 };
 
 use crate::log::Log;
@@ -27,6 +27,8 @@ pub enum Request {
     Explain(ExplainQuery, Answer<Explain>),
     /// Where an existing connection goes.
     ExplainConnection(ConnectionQuery, Answer<ExplainConnection>),
+    /// Set how many bytes an uplink has used of its budget. Whoever asks was seen to be allowed to.
+    SetUsed(String, u64, Answer<Budgeted>),
     /// Let a group return to its better level now. Whoever asks was seen to be allowed to.
     Failback(String, Answer<Failback>),
 }

@@ -10,9 +10,9 @@ use tokio::{
     sync::mpsc,
 };
 use uplinkd_api::{
-    ApiError, Client, ClientError, ConnectionQuery, ConnectionStatus, Decision, DecisionKind,
-    Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, Level, Policies,
-    PolicyStatus, ReserveStatus, State, Status,
+    ApiError, Budgeted, Client, ClientError, ConnectionQuery, ConnectionStatus, Decision,
+    DecisionKind, Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, Level,
+    Policies, PolicyStatus, ReserveStatus, State, Status,
 };
 use uplinkd_web::{EVENTS_MAX, Refused, Request, Shared, bind, serve};
 
@@ -57,6 +57,21 @@ async fn policies_and_connections_are_answered_by_the_loop() {
         matches!(&refused, ClientError::Refused { status: 404, source } if source.message == "no such connection"),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn what_was_used_of_a_budget_is_set_by_a_number() {
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    let done = daemon.client.set_budget("lte", 12_000_000).await.unwrap();
+    assert_eq!(
+        (done.uplink.as_str(), done.text.as_str()),
+        ("lte", "12000000 bytes")
+    );
+    let bad = daemon
+        .raw(b"POST /v1/uplinks/lte/budget/many HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(bad.starts_with("HTTP/1.1 400 "), "{bad}");
 }
 
 #[tokio::test]
@@ -348,6 +363,10 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
             Request::Explain(query, answer) => answer.send(Ok(an_explanation(query))).unwrap(),
             Request::ExplainConnection(query, answer) => {
                 answer.send(a_connection(query)).unwrap();
+            }
+            Request::SetUsed(uplink, used, answer) => {
+                let text = format!("{used} bytes");
+                answer.send(Ok(Budgeted { uplink, text })).unwrap();
             }
             Request::Failback(group, answer) => answer.send(a_failback(group)).unwrap(),
         }

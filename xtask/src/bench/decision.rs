@@ -194,6 +194,7 @@ fn config(lab: &Lab, groups: usize, cause: Cause, family: Family) -> Result<Conf
             interface: isp.interface(),
             rates: Default::default(),
             yields: true,
+            budget: None,
             ipv4: (family == Family::V4).then(|| access.clone()),
             ipv6: (family == Family::V6).then_some(access),
         })

@@ -7,7 +7,10 @@ use uplinkd_api::{
     GroupStatus, ServingStatus, State, Status, TargetState, TargetStatus, UplinkStatus,
     WaitingStatus,
 };
-use uplinkd_model::{Family, Health};
+use uplinkd_model::{
+    Family, Health,
+    budget::{AtLimit, in_words},
+};
 
 use super::words::{
     BAD, DOUBTFUL, FAINT, GOOD, STRONG, escape, milliseconds, paragraph, percent, span, styled,
@@ -161,6 +164,17 @@ fn details(uplink: &UplinkStatus) -> String {
         text.push_str(", not in service");
     }
     let _ = write!(text, ": {}", escape(&uplink.reason));
+    if let Some(budget) = &uplink.budget {
+        let (used, limit) = (in_words(budget.used), in_words(budget.limit));
+        let then = match (budget.spent, budget.at_limit) {
+            (false, _) => "",
+            (true, AtLimit::LastResort) => ", used up: serves where no other uplink does",
+            (true, AtLimit::Off) => ", used up: carries only what comes in by it",
+            (true, AtLimit::Keep) => ", used up",
+        };
+        let until = escape(&budget.until);
+        let _ = write!(text, "; {used} of {limit} used until {until}{then}");
+    }
     text
 }
 

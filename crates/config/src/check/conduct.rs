@@ -59,8 +59,20 @@ pub(super) fn check(
                 found,
             )
         });
+    let while_budget = raw.while_budget.as_ref().is_some_and(|b| *b.get_ref());
+    if let Some(wish) = raw.while_budget.as_ref().filter(|_| while_budget)
+        && raw.is_complete
+        && members.iter().all(|u| u.budget.is_none())
+    {
+        found.push(
+            Diagnostic::warning(wish.span(), format!("no uplink of {whose} has a budget"))
+                .label("nothing can be used up")
+                .hint("remove it, or add `[uplink.NAME.budget]` to one of them"),
+        );
+    }
     Conduct {
         yield_at,
+        while_budget,
         balance: balance(raw, tiers, whose, found),
         overflow_at,
     }

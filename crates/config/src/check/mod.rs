@@ -5,6 +5,7 @@
 
 mod access;
 mod address;
+mod budget;
 mod clause;
 mod conduct;
 mod contradiction;

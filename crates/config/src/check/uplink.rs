@@ -6,7 +6,7 @@ use toml::Spanned;
 use uplinkd_model::{Access, Family, Gateway, UplinkName, ids::NameError};
 
 use crate::{
-    check::{access, bounded, interface, probe, quality, uplink_named, word},
+    check::{access, bounded, budget, interface, probe, quality, uplink_named, word},
     diagnostic::Diagnostic,
     keys,
     parsed::{Field, ParsedUplink},
@@ -39,6 +39,10 @@ pub(super) fn check(
         weight(w, &format!("the weight of {whose}"), found)
     });
     let rates = quality::rates(&raw.rate, &whose, found);
+    let budget = match &raw.budget {
+        None => Some(None),
+        Some(raw) => budget::check(raw, &whose, found).map(Some),
+    };
     let yields = raw.on_degraded.as_ref().map_or(Some(true), |text| {
         let words = [("yield", true), ("keep", false)];
         word(
@@ -85,6 +89,7 @@ pub(super) fn check(
         weight,
         is_auto,
         rates: rates?,
+        budget: budget?,
         yields: yields?,
         ipv4: v4.is_used.then_some(ipv4),
         ipv6: v6.is_used.then_some(ipv6),

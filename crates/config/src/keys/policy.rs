@@ -36,6 +36,12 @@ pub(crate) static GROUP: Keys = Keys {
             r#""80%""#,
             "from which part of what a tier can carry on the next tier takes new connections",
         ),
+        optional(
+            "while_budget",
+            Kind::Truth,
+            "false",
+            "whether uplinks serve in this group only as long as there is something left of their budget",
+        ),
         table(
             "yield_at",
             Kind::Table(&YIELD_AT),

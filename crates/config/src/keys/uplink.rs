@@ -30,6 +30,11 @@ pub(crate) static UPLINK: Keys = Keys {
             Kind::Table(&RATE),
             "what the line can carry, for telling a full line from a bad one",
         ),
+        table(
+            "budget",
+            Kind::Table(&BUDGET),
+            "how much it may carry in a time, both directions together",
+        ),
         optional(
             "on_degraded",
             Kind::Word(&["yield", "keep"]),
@@ -44,7 +49,59 @@ pub(crate) static UPLINK: Keys = Keys {
             "how this uplink is watched; what is missing here comes from [probe]",
         ),
     ],
-    later: &["budget"],
+    later: &[],
+};
+
+pub(crate) const DAY_OF_MONTH: Bounds = Bounds::new(1, 31);
+
+/// `[uplink.NAME.budget]`.
+pub(crate) static BUDGET: Keys = Keys {
+    header: "uplink.NAME.budget",
+    keys: &[
+        required(
+            "limit",
+            Kind::Size,
+            r#""50GB""#,
+            "bytes, both directions together",
+        ),
+        optional(
+            "period",
+            Kind::WordOrTable(&["month", "week", "day"], &PERIOD),
+            r#""month""#,
+            "in which time; days begin at midnight, local time, and weeks on Monday",
+        ),
+        optional(
+            "reset_day",
+            Kind::Integer(DAY_OF_MONTH),
+            "1",
+            "the day on which a month begins; where it has no such day, its last",
+        ),
+        optional(
+            "warn_at",
+            Kind::Percents,
+            r#"["75%", "95%"]"#,
+            "from which parts of the limit on people are told, once in each period",
+        ),
+        optional(
+            "at_limit",
+            Kind::Word(&["last-resort", "off", "keep"]),
+            r#""last-resort""#,
+            "what becomes of it at the limit: it serves only where no other uplink does, carries nothing, or is only told",
+        ),
+    ],
+    later: &[],
+};
+
+/// `period` as a table.
+pub(crate) static PERIOD: Keys = Keys {
+    header: "uplink.NAME.budget.period",
+    keys: &[required(
+        "rolling",
+        Kind::Duration,
+        r#""30d""#,
+        "so many days up to and including today",
+    )],
+    later: &[],
 };
 
 /// `[uplink.NAME.rate]`.

@@ -24,6 +24,7 @@ pub(crate) struct RawGroup {
     pub(crate) failback: Option<WordOrTable<RawFailback>>,
     pub(crate) sticky: Option<WordOrTable<RawSticky>>,
     pub(crate) yield_at: Option<Spanned<RawYieldAt>>,
+    pub(crate) while_budget: Option<Spanned<bool>>,
     pub(crate) balance: Option<Spanned<String>>,
     pub(crate) overflow_at: Option<Spanned<String>>,
 }
@@ -170,6 +171,7 @@ impl RawGroup {
                 )
             }),
             yield_at,
+            while_budget: reader.truth("while_budget", found),
             balance: reader.text("balance", found),
             overflow_at: reader.text("overflow_at", found),
             name,

@@ -72,7 +72,7 @@ fn without_repetition<'a>(keys: impl Iterator<Item = &'a String>) -> BTreeSet<St
     keys.map(common).collect()
 }
 
-/// What a file says apart from its groups, policies and rates, of which the sample shows examples, and
+/// What a file says apart from its groups, policies, rates and budgets, of which the sample shows examples, and
 /// from whether it speaks of a family at all.
 fn without_examples(parsed: &Parsed) -> Config {
     let mut config = parsed.to_config(&Slots::default(), &OutletCodes::default());
@@ -81,6 +81,7 @@ fn without_examples(parsed: &Parsed) -> Config {
     config.policies.clear();
     for uplink in &mut config.uplinks {
         uplink.rates = Default::default();
+        uplink.budget = None;
         for access in [&mut uplink.ipv4, &mut uplink.ipv6].into_iter().flatten() {
             access.expected = false;
         }

@@ -88,7 +88,7 @@ error: unknown key `colour` in [uplink.isp1]
 3 | colour = "red"
   | ^^^^^^ no such key
   |
-  = hint: known here: `interface`, `weight`, `rate`, `on_degraded`, `ipv4`, `ipv6`, `probe`
+  = hint: known here: `interface`, `weight`, `rate`, `budget`, `on_degraded`, `ipv4`, `ipv6`, `probe`
 "#);
 }
 
@@ -96,25 +96,15 @@ error: unknown key `colour` in [uplink.isp1]
 fn keys_of_later_versions_say_so() {
     let text = r#"[uplink.isp1]
 interface = "eth1"
-[uplink.isp1.budget]
-limit = "50GB"
 [group.calls]
 tiers = [["isp1"]]
 on_degraded = "avoid"
 "#;
     insta::assert_snapshot!(shown(text), @r#"
-error: this version does not know `budget` in [uplink.isp1] yet
- --> u.toml:3:14
-  |
-3 | [uplink.isp1.budget]
-  |              ^^^^^^ comes with a later version
-  |
-  = hint: remove it or comment it out until then
-
 error: this version does not know `on_degraded` in [group.calls] yet
- --> u.toml:7:1
+ --> u.toml:5:1
   |
-7 | on_degraded = "avoid"
+5 | on_degraded = "avoid"
   | ^^^^^^^^^^^ comes with a later version
   |
   = hint: remove it or comment it out until then
@@ -379,15 +369,15 @@ error: the file has no uplinks
 }
 
 #[test]
-fn a_misplaced_key_of_a_later_version_says_so_too() {
+fn a_key_of_an_uplink_in_another_table_is_told_its_place() {
     let text = "[uplink.isp1]\ninterface = \"eth1\"\n[probe]\nbudget = \"1GB\"\n";
     insta::assert_snapshot!(shown(text), @r#"
-error: this version does not know `budget` in [probe] yet
+error: `budget` does not belong in [probe]
  --> u.toml:4:1
   |
 4 | budget = "1GB"
-  | ^^^^^^ comes with a later version
+  | ^^^^^^ not here
   |
-  = hint: remove it or comment it out until then
+  = hint: it belongs in [uplink.NAME]
 "#);
 }

@@ -27,6 +27,11 @@ impl Words {
         }
     }
 
+    /// The interface of an uplink as the file names it.
+    pub(super) fn uplink(&self, index: usize) -> &str {
+        self.uplinks.get(index).map_or("", String::as_str)
+    }
+
     /// Writes first names into the configuration, where they are known. Says of which uplinks another
     /// interface is meant now, by index.
     fn resolve(&self, observed: &Observed, config: &mut Config) -> Vec<usize> {

@@ -57,6 +57,8 @@ pub(super) struct LineState {
     pub(super) damping: Damping,
     /// Its counters are of use even where nobody is asked.
     pub(super) is_counted: bool,
+    /// Its budget is used up, so that it is asked seldom.
+    pub(super) is_spared: bool,
     /// What groups put up with, and what of it is too much.
     pub(super) limits: GroupLimits,
     /// It was told that it is held back; told again only after it was let go.
@@ -88,6 +90,7 @@ impl LineState {
             damping: Damping::default(),
             limits: GroupLimits::default(),
             is_counted: false,
+            is_spared: false,
             is_held_told: false,
             wake_at: None,
         }
@@ -102,7 +105,7 @@ impl LineState {
             let access = access.into_iter().flatten();
             access.map(move |(family, access)| Self {
                 limits: limits_of(config, &uplink.name),
-                is_counted: balancer.measures(&uplink.name),
+                is_counted: balancer.measures(&uplink.name) || uplink.budget.is_some(),
                 ..Self::new(index, family, access, now)
             })
         });

@@ -54,6 +54,7 @@ impl Controller {
                 yields: uplink.yields && line.health == Health::Degraded,
                 held: matches!(line.reason, Reason::Held { .. }),
                 usable: line.link.usable().is_some(),
+                spent: self.spent(line.uplink),
             };
             (&uplink.name, candidate)
         })
@@ -155,6 +156,9 @@ impl Controller {
             return;
         }
         let before = std::mem::replace(&mut self.service, after);
+        for index in 0..self.lines.len() {
+            self.lines[index].is_spared = self.is_spared(self.lines[index].uplink);
+        }
         let any = news.v4.as_ref().or(news.v6.as_ref()).cloned();
         let any = any
             .or_else(|| self.settle.cause.clone())
@@ -317,7 +321,10 @@ impl Controller {
                     if !somebody_stays {
                         continue;
                     }
-                    let reason = leaving(uplink, line);
+                    let reason = match self.service.of(family).spent.contains(&uplink.name) {
+                        true => format!("uplink {} has used up its budget", uplink.name),
+                        false => leaving(uplink, line),
+                    };
                     // A stranger's object under an id of ours stays.
                     let is_foreign = in_kernel(family, uplink)
                         .is_some_and(|n| !self.claims.iter().any(|c| c.owns_nexthop(n)));

@@ -8,6 +8,7 @@ use uplinkd_model::{
 };
 
 mod advertise;
+mod budgets;
 mod driver;
 mod families;
 mod found;
@@ -96,6 +97,7 @@ fn plans(controller: &mut Controller, now: Time, answering: &[&str]) -> Vec<Plan
             | Action::Observe { .. }
             | Action::ListConnections
             | Action::Count(_)
+            | Action::WriteLedger(_)
             | Action::Notify(_)
             | Action::Advertise(_) => {}
         }
@@ -304,6 +306,7 @@ fn drift_is_told_and_put_back() {
             | Action::Observe { .. }
             | Action::ListConnections
             | Action::Count(_)
+            | Action::WriteLedger(_)
             | Action::Probe(_)
             | Action::Advertise(_) => {}
         }

@@ -104,6 +104,7 @@ impl Controller {
             },
             carrier: link.map(|l| l.carrier),
             targets: keys.map(|key| self.target_snapshot(key)).collect(),
+            budget: self.budget_snapshot(state.uplink, family),
         }
     }
 

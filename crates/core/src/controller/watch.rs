@@ -18,6 +18,8 @@ use crate::{
 /// Answers in a row of a target that end a burst, where `rise` is not more. A line that loses three of
 /// ten packets would come to so many once in forty bursts.
 const CLEAR: u32 = 10;
+/// Time between two questions on a line whose budget is used up.
+const SPARING: Duration = Duration::from_secs(30);
 /// Time between two readings of the counters where something moves.
 const COUNT_MOVING: Duration = Duration::from_millis(100);
 /// The same where nothing does.
@@ -33,6 +35,7 @@ impl Controller {
             let (target, pace) = (&spec.targets[key.target], spec.targets[key.target].pace());
             let interval = match line.burst.is_on() {
                 true => spec.burst.min(spec.interval).max(pace.burst),
+                false if line.is_spared => spec.interval.max(SPARING).max(pace.rest),
                 false => spec.interval.max(pace.rest),
             };
             let timeout = target.limit(spec.timeout);
@@ -311,6 +314,7 @@ impl Controller {
 
     /// What interfaces have counted.
     pub(super) fn take_counters(&mut self, counters: &BTreeMap<u32, Counters>, now: Time) {
+        self.count_bytes(counters, now);
         for index in 0..self.lines.len() {
             let line = &mut self.lines[index];
             let device = line.link.usable().map(|u| u.device.index);

@@ -92,8 +92,13 @@ fn end(inputs: &Inputs<'_>, family: Family, end: End) -> Option<RouteVia> {
     let has_link = || inputs.usable(family).next().is_some();
     match end {
         End::Keep => has_link().then(|| {
-            let id = inputs.config.reserve.nexthop_last_resort(family);
-            RouteVia::Nexthop(id)
+            let off = &inputs.service.of(family).off;
+            let mut usable = inputs.usable(family);
+            match usable.any(|(uplink, _)| !off.contains(&uplink.name)) {
+                true => RouteVia::Nexthop(inputs.config.reserve.nexthop_last_resort(family)),
+                // The main table's default would lead out by one whose budget is used up.
+                false => RouteVia::Prohibit,
+            }
         }),
         End::Block => Some(RouteVia::Prohibit),
         End::Default => None,

@@ -56,7 +56,9 @@ pub(super) fn nexthops(inputs: &Inputs<'_>, family: Family) -> BTreeMap<NexthopI
             reserve.nexthop_service(family, slot)
         });
     }
-    let kept = last_resort(inputs.config, |name| inputs.is_usable(family, name));
+    let kept = last_resort(inputs.config, |name| {
+        inputs.is_usable(family, name) && !service.off.contains(name)
+    });
     group(reserve.nexthop_last_resort(family), kept, &|slot| {
         reserve.nexthop_path(family, slot)
     });

@@ -58,7 +58,8 @@ fn number_of(slots: BTreeSet<Slot>, conduct: Conduct) -> u64 {
         Balance::LowestLatency => Some(2),
     };
     let overflow = conduct.overflow_at.map(|part| 3 + u64::from(part.0));
-    let conduct = limits.chain(balance).chain(overflow);
+    let while_budget = conduct.while_budget.then_some(2000);
+    let conduct = limits.chain(balance).chain(overflow).chain(while_budget);
     let hash = slots
         .chain(conduct)
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, n| {
@@ -85,7 +86,9 @@ pub(crate) fn serving_of(
     let is_decided = service.last_resort || !service.uplinks.is_empty();
     match outflow.end {
         End::Keep if !is_decided => Vec::new(),
-        End::Keep => last_resort(config, is_usable),
+        End::Keep => last_resort(config, |name| {
+            is_usable(name) && !service.off.contains(name)
+        }),
         End::Default | End::Block => Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use uplinkd_model::{UplinkName, policy::YieldAt};
+use uplinkd_model::{UplinkName, budget::AtLimit, policy::YieldAt};
 
 use super::PoolState;
 
@@ -17,6 +17,8 @@ pub(crate) struct Candidate {
     pub(crate) held: bool,
     /// The link could carry traffic, whatever the probes say.
     pub(crate) usable: bool,
+    /// Its budget is used up, and this becomes of it.
+    pub(crate) spent: Option<AtLimit>,
 }
 
 /// The uplinks in service and whether they are only kept for want of anything better.
@@ -28,6 +30,10 @@ pub(crate) struct Service {
     pub(crate) yielding: BTreeSet<UplinkName>,
     /// Those that exceed limits of groups, for each such limit.
     pub(crate) exceeding: BTreeMap<YieldAt, BTreeSet<UplinkName>>,
+    /// Those, in service or not, whose budget is used up.
+    pub(crate) spent: BTreeSet<UplinkName>,
+    /// Those of them that are not to carry anything of ours.
+    pub(crate) off: BTreeSet<UplinkName>,
     /// What is decided of pools whose shares follow their lines.
     pub(crate) pools: Vec<PoolState>,
     /// No uplink is live; these are kept so that the network is not "unreachable".
@@ -46,38 +52,47 @@ impl Service {
     }
 }
 
-/// Decides who is in service: everybody live; else who works and is only held back; else the last good
-/// choice as far as its links can still carry anything; else every usable link.
+/// Decides who is in service: everybody live; else who works and is only held back; else the same of those
+/// whose budget is used up; else the last good choice as far as its links can still carry anything; else
+/// every usable link.
 pub(crate) fn service<'a>(
     candidates: impl Iterator<Item = (&'a UplinkName, Candidate)> + Clone,
     before: &BTreeSet<UplinkName>,
 ) -> Service {
+    let all = |is: fn(&Candidate) -> bool| -> BTreeSet<_> {
+        let those = candidates.clone().filter(|(_, c)| is(c));
+        those.map(|(n, _)| n.clone()).collect()
+    };
+    let base = Service {
+        spent: all(|c| c.spent.is_some()),
+        off: all(|c| c.spent == Some(AtLimit::Off)),
+        ..Service::default()
+    };
     let names = |is: fn(&Candidate) -> bool| -> BTreeSet<_> {
         let usable = candidates.clone().filter(|(_, c)| c.usable && is(c));
-        usable.map(|(n, _)| n.clone()).collect()
+        let usable = usable.map(|(n, _)| n.clone());
+        usable.filter(|n| !base.off.contains(n)).collect()
     };
-    for works in [names(|c| c.live), names(|c| c.held)] {
+    for works in [
+        names(|c| c.live && c.spent != Some(AtLimit::LastResort)),
+        names(|c| c.held && c.spent != Some(AtLimit::LastResort)),
+        names(|c| c.live),
+        names(|c| c.held),
+    ] {
         if !works.is_empty() {
             return Service {
                 uplinks: works,
                 yielding: names(|c| c.live && c.yields),
-                exceeding: BTreeMap::new(),
-                pools: Vec::new(),
-                last_resort: false,
+                ..base
             };
         }
     }
-    let usable: BTreeSet<_> = candidates
-        .filter(|(_, c)| c.usable)
-        .map(|(n, _)| n.clone())
-        .collect();
+    let usable = names(|_| true);
     let kept: BTreeSet<_> = usable.intersection(before).cloned().collect();
     Service {
         uplinks: if kept.is_empty() { usable } else { kept },
-        yielding: BTreeSet::new(),
-        exceeding: BTreeMap::new(),
-        pools: Vec::new(),
         last_resort: true,
+        ..base
     }
 }
 
@@ -100,6 +115,7 @@ mod tests {
                         yields: false,
                         held: false,
                         usable: *usable,
+                        spent: None,
                     },
                 )
             })
@@ -154,6 +170,7 @@ mod tests {
             yields: false,
             held: true,
             usable: true,
+            spent: None,
         };
         let dead = Candidate {
             held: false,
@@ -168,5 +185,44 @@ mod tests {
         assert_eq!(alone.uplinks, BTreeSet::from([name("a")]));
         assert!(!alone.last_resort);
         assert_eq!(of(live).uplinks, BTreeSet::from([name("b")]));
+    }
+
+    #[test]
+    fn one_that_has_used_up_its_budget_serves_where_nobody_else_works_or_never() {
+        let (a, b) = (name("a"), name("b"));
+        let live = Candidate {
+            live: true,
+            usable: true,
+            ..Candidate::default()
+        };
+        let dead = Candidate {
+            live: false,
+            ..live
+        };
+        let held = Candidate { held: true, ..dead };
+        let of = |spent, other| {
+            let own = Candidate { spent, ..live };
+            let both = [(&a, own), (&b, other)];
+            let service = service(both.into_iter(), &BTreeSet::from([name("a")]));
+            let serving: Vec<_> = service.uplinks.iter().map(ToString::to_string).collect();
+            (serving.join(" "), service.last_resort)
+        };
+        let cases = [
+            (Some(AtLimit::LastResort), live, ("b", false)),
+            (Some(AtLimit::LastResort), held, ("b", false)),
+            (Some(AtLimit::LastResort), dead, ("a", false)),
+            (Some(AtLimit::Off), live, ("b", false)),
+            (Some(AtLimit::Off), dead, ("b", true)),
+            (Some(AtLimit::Keep), live, ("a b", false)),
+            (None, live, ("a b", false)),
+        ];
+        for (spent, other, (serving, last_resort)) in cases {
+            let found = of(spent, other);
+            assert_eq!(
+                found,
+                (serving.to_owned(), last_resort),
+                "{spent:?} {other:?}"
+            );
+        }
     }
 }

@@ -8,7 +8,12 @@ use uplinkd_core::{Action, Controller, Event, Time};
 use uplinkd_kernel::{Kernel, nft};
 use uplinkd_model::{Classifier, Family, PlannedStep, Step, classify::Stage, nft::NftTable};
 
-use crate::{exit::Exit, load, local_time, look::look, state::State};
+use crate::{
+    exit::Exit,
+    load, local_time,
+    look::look,
+    state::{LedgerFile, State, boot_id},
+};
 
 /// Lines of our nft table that are printed where nobody asked for all of them. A longer one is
 /// printed without the elements of its sets and maps beyond the first few.
@@ -29,6 +34,9 @@ pub fn run(file: &Path, state_dir: &Path, verbose: bool) -> anyhow::Result<Exit>
     let config = state.config(&loaded.parsed)?;
     let mut kernel = Kernel::open()?.with_state_dir(Some(state_dir.to_owned()));
     let mut controller = Controller::new(config, state.reserves, Time::default());
+    // What is not readable is as good as not there: the plan is only shown.
+    let ledger = LedgerFile::new(state_dir).load().unwrap_or_default();
+    controller.restore_budgets(ledger, boot_id(), local_time::today());
     let minute = local_time::minute_now();
     controller.handle(Event::LocalTime { minute }, Time::default());
     let observed = kernel

@@ -1,5 +1,6 @@
 //! The core's picture in the words of the API.
 
+mod budget;
 mod connection;
 mod explain;
 mod failback;
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uplinkd_core::Time;
 
+pub(crate) use budget::set_used;
 pub(crate) use connection::explain_connection;
 pub(crate) use explain::explain;
 pub(crate) use failback::failback;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use uplinkd_api::{
-    GroupStatus, ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TierStatus,
-    UplinkStatus, WaitingStatus, YieldingStatus,
+    BudgetStatus, GroupStatus, ServingStatus, State, Status, SysctlStatus, TargetState,
+    TargetStatus, TierStatus, UplinkStatus, WaitingStatus, YieldingStatus,
 };
 use uplinkd_core::{
     Controller, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Time,
@@ -160,6 +160,14 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
         deprecated: line.deprecated.iter().map(ToString::to_string).collect(),
         carrier: line.carrier,
         targets: line.targets.iter().map(target).collect(),
+        budget: line.budget.map(|b| BudgetStatus {
+            used: b.used,
+            limit: b.limit,
+            since: b.since.to_string(),
+            until: b.until.to_string(),
+            spent: b.is_spent,
+            at_limit: b.at_limit,
+        }),
     }
 }
 
@@ -307,6 +315,7 @@ mod tests {
             deprecated: vec![],
             carrier: Some(true),
             targets: vec![],
+            budget: None,
         }
     }
 

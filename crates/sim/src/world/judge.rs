@@ -233,6 +233,7 @@ impl World {
                 | Action::Count(_)
                 | Action::Observe { .. }
                 | Action::ListConnections
+                | Action::WriteLedger(_)
                 | Action::Notify(_)
                 | Action::Advertise(_) => false,
             });

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use uplinkd_api::{GroupStatus, Status};
-use uplinkd_lab::{Isp, traffic::Transport};
+use uplinkd_lab::{Isp, Lab, traffic::Transport};
 use uplinkd_model::Family;
 use uplinkd_netns_tests::{Ask, Rig, ask::ask_all, ask::open_all, servers_of};
 
@@ -49,12 +49,22 @@ pub(crate) fn under_load<T>(
     kilobits: u64,
     during: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
+    under_load_in(rig.lab(), server, kilobits, during)
+}
+
+/// The same in a laboratory whose daemon may come and go.
+pub(crate) fn under_load_in<T>(
+    lab: &Lab,
+    server: IpAddr,
+    kilobits: u64,
+    during: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     const BYTES: u64 = 1200;
     let stop = AtomicBool::new(false);
     let pause = Duration::from_micros(BYTES * 8 * 1000 / kilobits);
     thread::scope(|scope| {
         let load = scope.spawn(|| {
-            rig.lab().client().run(|| {
+            lab.client().run(|| {
                 let socket = UdpSocket::bind("0.0.0.0:0")?;
                 let packet = [0; BYTES as usize];
                 let mut due = Instant::now();

@@ -1,6 +1,7 @@
 //! Who carries how much of what, end to end: limits of groups, with real packets on lines that get
 //! worse and better again.
 
+mod budget;
 mod common;
 mod follow;
 mod limits;
@@ -18,6 +19,12 @@ macro_rules! tests {
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = tests! {
+        budget {
+            every_byte_counts_over_stops_and_kills,
+            at_its_limit_a_line_is_the_last_resort,
+            a_line_that_is_off_carries_nothing_even_alone,
+            a_group_uses_a_line_while_there_is_budget,
+        }
         follow {
             shares_follow_the_rates_of_the_lines,
             a_full_tier_overflows_and_comes_back,

@@ -201,7 +201,10 @@ impl Driver {
                 self.controller
                     .handle(Event::Connections(Vec::new()), self.now);
             }
-            Action::Notify(_) | Action::Advertise(_) | Action::Count(_) => {}
+            Action::Notify(_)
+            | Action::Advertise(_)
+            | Action::Count(_)
+            | Action::WriteLedger(_) => {}
         }
         Ok(())
     }

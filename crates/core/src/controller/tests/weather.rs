@@ -52,8 +52,12 @@ pub(super) struct Site {
     counted_at: u64,
     /// What isp1 was, and since when.
     told: Vec<(u64, Health, String)>,
+    /// What was written down of budgets, and when.
+    pub(super) written: Vec<(u64, uplinkd_model::budget::Ledger)>,
+    /// Everything else that was told.
+    pub(super) notices: Vec<Notice>,
     /// Probes sent by isp1.
-    asked: u64,
+    pub(super) asked: u64,
 }
 
 fn host(n: u8) -> IpAddr {
@@ -98,6 +102,8 @@ pub(super) fn site_of(
         counted_at: 0,
         told: Vec::new(),
         asked: 0,
+        written: Vec::new(),
+        notices: Vec::new(),
     };
     site.run(CHANGE);
     assert_eq!(site.told.last().map(|(_, h, _)| *h), Some(Health::Up));
@@ -115,6 +121,11 @@ impl Site {
     pub(super) fn change_other(&mut self, weather: Weather) {
         self.count();
         self.weather[1] = weather;
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.controller.handle(event, at(self.now));
+        self.carry_out();
     }
 
     /// Lets so many milliseconds pass.
@@ -173,6 +184,7 @@ impl Site {
                     continue;
                 }
                 Action::Notify(notice) => {
+                    self.notices.push(notice.clone());
                     if let Notice::Health {
                         uplink, to, reason, ..
                     } = notice
@@ -180,6 +192,10 @@ impl Site {
                     {
                         self.told.push((self.now, to, reason.to_string()));
                     }
+                    continue;
+                }
+                Action::WriteLedger(ledger) => {
+                    self.written.push((self.now, ledger));
                     continue;
                 }
                 Action::Advertise(_) => continue,

@@ -33,6 +33,14 @@ impl Daemon {
                 let answer = serve::explain_connection(&self.controller, &mut self.kernel, query);
                 let _ = reply.send(answer);
             }
+            Request::SetUsed(name, used, reply) => {
+                let answer = serve::set_used(self.controller.config(), &name, used);
+                let answer = answer.map(|(uplink, done)| {
+                    self.tell_core(Event::SetUsed { uplink, used });
+                    done
+                });
+                let _ = reply.send(answer);
+            }
             Request::Failback(name, reply) => {
                 let answer = serve::failback(&self.controller.snapshot().outlets, &name);
                 if answer.is_ok() {

@@ -14,7 +14,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
 };
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 use uplinkd_advertise::Advertiser;
 use uplinkd_core::{Controller, Event, ProbeId, Time, cgroup_paths, event::HintKind};
 use uplinkd_kernel::{Hint, Kernel, Watch};
@@ -33,12 +33,12 @@ use crate::{
     exit::Exit,
     lists::Lists,
     load::{self, Loaded},
-    local_time::LocalTime,
+    local_time::{self, LocalTime},
     lock::Lock,
     machine,
     record::Recorder,
     serve::Clock,
-    state::State,
+    state::{LedgerFile, State, boot_id},
 };
 
 /// Between two ticks at least: with thousands of targets something is due each quarter of a
@@ -95,6 +95,8 @@ struct Daemon {
     /// When the core was last told that time has passed.
     ticked_at: Time,
     state: State,
+    /// Where what was used of budgets is written down.
+    ledger: LedgerFile,
     shared: Shared,
     requests: mpsc::Receiver<Request>,
     stop_server: oneshot::Sender<()>,
@@ -142,7 +144,17 @@ impl Daemon {
         lists.set(&loaded.lists);
         let mut cgroups = Cgroups::open();
         cgroups.set(cgroup_paths(&config));
-        let controller = Controller::new(config, state.reserves.clone(), clock.now());
+        let mut controller = Controller::new(config, state.reserves.clone(), clock.now());
+        let ledger = LedgerFile::new(&paths.state_dir);
+        let known = ledger.load().unwrap_or_else(|error| {
+            let reason = format!("{error:#}");
+            warn!(
+                reason,
+                "budgets begin anew; `uplinkctl budget` corrects them"
+            );
+            Default::default()
+        });
+        controller.restore_budgets(known, boot_id(), local_time::today());
         let mut daemon = Self {
             kernel,
             watch,
@@ -153,6 +165,7 @@ impl Daemon {
             clock,
             ticked_at: Time::default(),
             state,
+            ledger,
             shared,
             requests,
             stop_server,
@@ -209,6 +222,16 @@ impl Daemon {
         }
         self.tell(&Notice::Stopping);
         self.recorder.stop(self.clock.now());
+        if self
+            .controller
+            .config()
+            .uplinks
+            .iter()
+            .any(|u| u.budget.is_some())
+        {
+            let ledger = self.controller.last_ledger();
+            self.write_ledger(&ledger);
+        }
         let _ = self.stop_server.send(());
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
         Ok(Exit::Yes)

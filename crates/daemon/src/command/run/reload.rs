@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     load::{self, LoadError, Loaded},
+    local_time,
     local_time::minute_now,
     machine,
     state::State,
@@ -213,7 +214,10 @@ impl Daemon {
     /// Tells it in any case, and sets the timer for the next minute.
     fn tell_time_of_day(&mut self) {
         match self.local_time.minute() {
-            Ok(minute) => self.tell_core(Event::LocalTime { minute }),
+            Ok(minute) => {
+                self.tell_core(Event::LocalTime { minute });
+                self.tell_core(Event::LocalDay(local_time::today()));
+            }
             Err(error) => warn!(%error, "cannot set a timer: schedules stay as they are"),
         }
     }
