@@ -11,9 +11,7 @@ mod uplink;
 
 use uplinkd_model::Family;
 
-pub(crate) use policy::{
-    FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY, YIELD_AT,
-};
+pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY, YIELD_AT};
 pub(crate) use record::{RECORD, RECORD_MB};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
 pub(crate) use target::{STATUS, TARGET};

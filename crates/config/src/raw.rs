@@ -12,7 +12,7 @@ use crate::{
     diagnostic::Diagnostic,
     keys,
     quote::quoted,
-    reader::{Found, Reader, describe},
+    reader::{Found, Reader, Texts, describe},
 };
 
 pub(crate) use policy::{

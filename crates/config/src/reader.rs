@@ -177,7 +177,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A list of texts, with the span of the whole. Elements of another type are reported and left
-    /// out.
+    /// out; the flag says whether any were.
     pub(crate) fn texts(&self, name: &str, found: &mut Found) -> Option<Texts> {
         let value = self.get(name)?;
         let Some(array) = value.get_ref().as_array() else {
@@ -192,6 +192,7 @@ impl<'t> Reader<'t> {
             }
         }
         Some(Texts {
+            is_complete: items.len() == array.len(),
             items,
             span: value.span(),
         })
@@ -331,6 +332,7 @@ impl<'t> OneOrMore<'t> {
 pub(crate) struct Texts {
     pub(crate) items: Vec<Spanned<String>>,
     pub(crate) span: Range<usize>,
+    pub(crate) is_complete: bool,
 }
 
 fn hint_of_type(key: &Key, header: &str, value: &DeValue<'_>) -> String {

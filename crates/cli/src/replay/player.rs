@@ -237,7 +237,8 @@ impl<'t> Player<'t> {
                     self.note(notice);
                     continue;
                 }
-                Action::Advertise(_) => continue,
+                // A recording does not say what was used of a budget before it.
+                Action::Advertise(_) | Action::WriteLedger(_) => continue,
             };
             self.controller.handle(event, self.now);
         }

@@ -34,7 +34,7 @@ impl Controller {
         let spec = &self.access_of(index).probe;
         let targets = self.asked_targets(index);
         let passing = targets.iter().filter(|(target, state)| {
-            spec.decides(*target) && state.verdict() == TargetVerdict::Pass
+            spec.decides(target) && state.verdict() == TargetVerdict::Pass
         });
         let medians = passing.filter_map(|(_, state)| {
             let rtts: Vec<_> = state.window.judged_rtts().collect();

@@ -478,7 +478,7 @@ impl Controller {
         let mut limits = std::mem::take(&mut self.lines[index].limits);
         let spec = &self.access_of(index).probe;
         let mut deciding = self.asked_targets(index);
-        deciding.retain(|(target, _)| spec.decides(*target));
+        deciding.retain(|(target, _)| spec.decides(target));
         let deciding: Vec<_> = deciding.into_iter().map(|(_, state)| state).collect();
         let news = limits.judge(&deciding, spec, now);
         self.lines[index].limits = limits;
