@@ -5,7 +5,7 @@
 //! up again. Each trial has a laboratory of its own.
 
 use std::{
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -257,7 +257,7 @@ impl Trial<'_> {
     fn fill(&self) -> Result<()> {
         let seconds = FULL.as_secs().to_string();
         let mut server = Command::new("iperf3");
-        server.args(["--server", "--one-off"]);
+        server.args(["--server", "--one-off"]).stdout(Stdio::null());
         let server = self.lab.internet().spawn(server)?;
         thread::sleep(Duration::from_millis(500));
         let mut client = Command::new("iperf3");
