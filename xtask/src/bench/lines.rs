@@ -243,6 +243,7 @@ impl Trial<'_> {
     fn full(&self) -> Result<(f64, bool)> {
         let _slow = Fault::Slow(RATE).apply(self.lab, self.isp)?;
         let routes = RouteWatch::start(self.lab, self.isp, Family::V4)?;
+        self.wait_until_seen(&routes)?;
         let (before, log) = (self.received()?, self.router.log().len());
         let begun = Instant::now();
         self.fill()?;
@@ -321,6 +322,7 @@ impl Trial<'_> {
     fn flapping(&self) -> Result<f64> {
         let load = self.load(FLAPPING)?;
         let routes = RouteWatch::start(self.lab, self.isp, Family::V4)?;
+        self.wait_until_seen(&routes)?;
         let begun = Instant::now();
         while begun.elapsed() < FLAPPING {
             let broken = Fault::Silent.apply(self.lab, self.isp)?;
@@ -330,6 +332,15 @@ impl Trial<'_> {
         }
         load.stop()?;
         Ok(switches(&routes.stop()?, begun))
+    }
+
+    /// What a watch sees first is no switch.
+    fn wait_until_seen(&self, routes: &RouteWatch) -> Result<()> {
+        let what = "the line is in use";
+        self.router.wait_until(what, WATCH, || {
+            thread::sleep(LOOK_EVERY);
+            routes.is_used()
+        })
     }
 
     fn load(&self, at_least: Duration) -> Result<traffic::Running> {

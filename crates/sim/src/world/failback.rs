@@ -28,6 +28,8 @@ const UNDER_WAY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Tiers {
     watched: Vec<PerFamily<Watched>>,
+    /// Failbacks under earlier files, which a plan under way may still be about.
+    under_way: Vec<UnderWay>,
     /// Somebody asks for failback of this outlet or group at this moment.
     pub(super) told: Option<String>,
     /// When the first failback is overdue.
@@ -72,10 +74,21 @@ struct Returned {
     is_doubtful: bool,
 }
 
+/// A failback of an outlet as an earlier file had it.
+#[derive(Debug)]
+struct UnderWay {
+    code: u16,
+    family: Family,
+    /// The lines of the tiers behind.
+    behind: Vec<usize>,
+    until: Time,
+}
+
 impl Tiers {
     pub(super) fn new(outlets: usize) -> Self {
         Self {
             watched: vec![PerFamily::default(); outlets],
+            under_way: Vec::new(),
             told: None,
             due: None,
         }
@@ -119,6 +132,23 @@ impl World {
     pub(super) fn tiers_after_reload(&mut self, before: &Config) {
         let (now, said) = (self.now(), std::mem::take(&mut self.said.outlets));
         let old = std::mem::take(&mut self.tiers.watched);
+        let layouts = &self.earlier[self.earlier.len() - old.len()..];
+        self.tiers.under_way.retain(|u| now <= u.until);
+        for (layout, watched) in layouts.iter().zip(&old) {
+            for family in FAMILIES {
+                let layout = layout.of(family);
+                if layout.failback.flows == FailbackFlows::Keep {
+                    continue;
+                }
+                let returns = watched.of(family).returns(now);
+                self.tiers.under_way.extend(returns.map(|r| UnderWay {
+                    code: layout.code,
+                    family,
+                    behind: layout.behind(r.to).into_iter().collect(),
+                    until: now + UNDER_WAY,
+                }));
+            }
+        }
         let config = &self.scenario.config;
         let mut outlets = Vec::new();
         for (index, outlet) in config.outlets.iter().enumerate() {
@@ -317,6 +347,14 @@ impl World {
 
     /// Whether an outlet went back to a better tier, and these lines are only on worse ones.
     pub(super) fn may_forget(&self, code: u16, lines: impl Fn(Family) -> Vec<usize>) -> bool {
+        let was = |u: &UnderWay| {
+            let is_behind = |line: &usize| u.behind.contains(line);
+            let is_of_now = u.code == code && self.now() <= u.until;
+            is_of_now && !u.behind.is_empty() && lines(u.family).iter().all(is_behind)
+        };
+        if self.tiers.under_way.iter().any(was) {
+            return true;
+        }
         let mut layouts = self.layouts.iter().enumerate();
         let Some((index, layout)) = layouts.find(|(_, l)| l.v4.code == code) else {
             return false;

@@ -9,7 +9,7 @@ use uplinkd_lab::{Fault, LabSpec, traffic::Transport};
 use uplinkd_model::Family;
 use uplinkd_netns_tests::{Ask, EVENTUALLY, Rig, config, find_uplink, isp, servers, within};
 
-use crate::common::{carried, under_load, under_load_in};
+use crate::common::{carried, under_loads};
 
 const V4: Family = Family::V4;
 const PORT: u16 = uplinkd_lab::traffic::PORT;
@@ -77,15 +77,7 @@ pub(crate) fn every_byte_counts_over_stops_and_kills() -> Result<()> {
         rig.start_daemon()?;
         ensure_exact(&rig, "after a kill")
     };
-    // Of several connections one at least goes by it.
-    let to = servers(&lab);
-    under_load_in(&lab, to[1], 4000, || {
-        under_load_in(&lab, to[2], 4000, || {
-            under_load_in(&lab, to[3], 4000, || {
-                under_load_in(&lab, to[4], 4000, history)
-            })
-        })
-    })?;
+    under_loads(&lab, 16_000, history)?;
     let used = counted(&rig)? - before;
     ensure!(
         used > 1_000_000,
@@ -177,15 +169,9 @@ pub(crate) fn a_group_uses_a_line_while_there_is_budget() -> Result<()> {
 
 /// Sends over both lines until the first one has used up its budget.
 fn use_up(rig: &Rig, done: impl Fn(&Status) -> bool) -> Result<()> {
-    let to = servers(rig.lab());
-    // Of several connections one at least goes by it.
     let until = || {
         rig.wait_for("the budget is used up", SOON, |s| s.settled && done(s))?;
         Ok(())
     };
-    under_load(rig, to[1], 4000, || {
-        under_load(rig, to[2], 4000, || {
-            under_load(rig, to[3], 4000, || under_load(rig, to[4], 4000, until))
-        })
-    })
+    under_loads(rig.lab(), 16_000, until)
 }

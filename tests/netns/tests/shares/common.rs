@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use uplinkd_api::{GroupStatus, Status};
 use uplinkd_lab::{Isp, Lab, traffic::Transport};
 use uplinkd_model::Family;
-use uplinkd_netns_tests::{Ask, Rig, ask::ask_all, ask::open_all, servers_of};
+use uplinkd_netns_tests::{Ask, Rig, ask::ask_all, ask::open_all, servers, servers_of};
 
 /// What the status says of a group.
 pub(crate) fn group<'s>(status: &'s Status, name: &str, family: Family) -> Option<&'s GroupStatus> {
@@ -42,6 +42,10 @@ pub(crate) fn carried(rig: &Rig, family: Family, port: u16, count: usize) -> Res
     }))
 }
 
+/// Connections of [`under_loads`]: that none of them goes by one of two equal lines is a matter of one
+/// time in 65,000.
+const LOADS: usize = 16;
+
 /// Sends so many kilobits a second from the LAN to a server while `during` runs, all of one connection.
 pub(crate) fn under_load<T>(
     rig: &Rig,
@@ -49,37 +53,55 @@ pub(crate) fn under_load<T>(
     kilobits: u64,
     during: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    under_load_in(rig.lab(), server, kilobits, during)
+    load(rig.lab(), &[server], kilobits, during)
 }
 
-/// The same in a laboratory whose daemon may come and go.
-pub(crate) fn under_load_in<T>(
+/// Sends so many kilobits a second from the LAN over all lines while `during` runs. The daemon may come
+/// and go meanwhile.
+pub(crate) fn under_loads<T>(
     lab: &Lab,
-    server: IpAddr,
+    kilobits: u64,
+    during: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let to = servers(lab);
+    let all: Vec<_> = to.into_iter().cycle().take(LOADS).collect();
+    load(lab, &all, kilobits / LOADS as u64, during)
+}
+
+/// Sends so many kilobits a second to each of these, by a connection of its own.
+fn load<T>(
+    lab: &Lab,
+    servers: &[IpAddr],
     kilobits: u64,
     during: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     const BYTES: u64 = 1200;
     let stop = AtomicBool::new(false);
     let pause = Duration::from_micros(BYTES * 8 * 1000 / kilobits);
+    let send = |server: IpAddr| {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let packet = [0; BYTES as usize];
+        let mut due = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            // Refusals of the far end are told by errors; nothing hangs on them.
+            let _ = socket.send_to(&packet, (server, 9));
+            due += pause;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        Ok(())
+    };
     thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            lab.client().run(|| {
-                let socket = UdpSocket::bind("0.0.0.0:0")?;
-                let packet = [0; BYTES as usize];
-                let mut due = Instant::now();
-                while !stop.load(Ordering::Relaxed) {
-                    // Refusals of the far end are told by errors; nothing hangs on them.
-                    let _ = socket.send_to(&packet, (server, 9));
-                    due += pause;
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                }
-                Ok(())
-            })
+        let loads = servers.iter().map(|server| {
+            let server = *server;
+            let send = &send;
+            scope.spawn(move || lab.client().run(|| send(server)))
         });
+        let loads: Vec<_> = loads.collect();
         let done = during();
         stop.store(true, Ordering::Relaxed);
-        let load = load.join().map_err(|_| anyhow!("the load died"))?;
-        load.and(done)
+        for load in loads {
+            load.join().map_err(|_| anyhow!("a load died"))??;
+        }
+        done
     })
 }
