@@ -26,6 +26,10 @@ pub const ONCE_FAILED: &[(u64, &str)] = &[
         39177,
         "old tiers' routes went best first, so that a worse old tier led for a moment",
     ),
+    (
+        3222,
+        "a plan under way forgot what a failback under the file before had left behind",
+    ),
 ];
 
 /// How many histories the tests play unless told otherwise.
