@@ -12,7 +12,7 @@ use uplinkd_model::OwnAdvert;
 
 use crate::{
     advert::{self, Lifetimes},
-    voice::AGAIN_AFTER,
+    voice::owed,
 };
 
 /// Lifetimes by RFC 9096 (4.3): so short that hosts do not rely for long on what a provider has taken
@@ -149,10 +149,6 @@ impl Own {
             self.promised.remove(&oldest);
         }
     }
-}
-
-fn owed(now: Instant) -> VecDeque<Instant> {
-    AGAIN_AFTER.iter().map(|after| now + *after).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::advert::Advert;
 
 /// A change is said so often, as RFC 4861 (6.2.4) has it, since nobody confirms that it was heard: at
 /// once, and after these times.
-pub(crate) const AGAIN_AFTER: [Duration; 3] = [
+const AGAIN_AFTER: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_secs(1),
     Duration::from_secs(4),
@@ -62,7 +62,7 @@ impl Voice {
             avoided: BTreeSet::new(),
             heard: None,
             said: None,
-            owed: AGAIN_AFTER.iter().map(|after| now + *after).collect(),
+            owed: owed(now),
             is_news: false,
             answer_at: None,
             spoke_at: None,
@@ -77,7 +77,7 @@ impl Voice {
         }
         self.avoided.clone_from(prefixes);
         self.is_news = true;
-        self.owed = AGAIN_AFTER.iter().map(|after| now + *after).collect();
+        self.owed = owed(now);
     }
 
     /// An advertisement has left by the interface.
@@ -141,6 +141,11 @@ impl Voice {
         self.spoke_at = Some(now);
         Some(Say::Advert { like, message })
     }
+}
+
+/// When a change is said that is made now.
+pub(crate) fn owed(now: Instant) -> VecDeque<Instant> {
+    AGAIN_AFTER.iter().map(|after| now + *after).collect()
 }
 
 #[cfg(test)]

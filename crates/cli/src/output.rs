@@ -5,9 +5,13 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
+use serde::Serialize;
 use uplinkd_api::ClientError;
 
-use crate::{exit::Exit, render::words::escape};
+use crate::{
+    exit::Exit,
+    render::{self, words::escape},
+};
 
 /// Writes data. False where nobody reads any more, as behind `| head`: no reason to complain.
 #[must_use]
@@ -44,6 +48,24 @@ pub(crate) fn problem(text: &str, hint: Option<&str>) {
     let _ = writeln!(stderr, "error: {}", escape(text));
     if let Some(hint) = hint {
         let _ = writeln!(stderr, "  hint: {}", escape(hint));
+    }
+}
+
+/// Tells what came of something that the daemon was asked to do, in its own words.
+pub(crate) fn done<T: Serialize>(
+    done: &Result<T, ClientError>,
+    words: impl Fn(&T) -> &str,
+    json: bool,
+) -> Exit {
+    match done {
+        Ok(done) => {
+            let _ = data(&match json {
+                true => render::json::pretty(done),
+                false => format!("{}\n", escape(words(done))),
+            });
+            Exit::Yes
+        }
+        Err(error) => client_error(error),
     }
 }
 

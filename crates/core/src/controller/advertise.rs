@@ -123,12 +123,9 @@ impl Controller {
     }
 
     fn why_out(&self, uplink: &UplinkName) -> String {
-        let mut lines = self.lines.iter().enumerate();
-        let line =
-            lines.find(|(n, l)| l.family == Family::V6 && &self.uplink_of(*n).name == uplink);
-        line.map_or_else(
+        self.line_of(Family::V6, uplink).map_or_else(
             || format!("uplink {uplink} has no IPv6"),
-            |(n, line)| leaving(self.uplink_of(n), line),
+            |n| leaving(self.uplink_of(n), &self.lines[n]),
         )
     }
 }

@@ -28,9 +28,7 @@ impl Controller {
         if !self.service.of(family).uplinks.contains(uplink) {
             return None;
         }
-        let is_it =
-            |n: &usize| self.lines[*n].family == family && self.uplink_of(*n).name == *uplink;
-        let index = (0..self.lines.len()).find(is_it)?;
+        let index = self.line_of(family, uplink)?;
         let spec = &self.access_of(index).probe;
         let targets = self.asked_targets(index);
         let passing = targets.iter().filter(|(target, state)| {

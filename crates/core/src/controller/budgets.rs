@@ -3,13 +3,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use uplinkd_model::{
-    Counters, Family, Permille, UplinkName,
+    Counters, Permille, UplinkName,
     budget::{AtLimit, Day, Ledger},
     notice::Notice,
 };
 
 use super::{Controller, serve::News};
-use crate::{Time, budget::Accounts, families::PerFamily, status::BudgetSnapshot};
+use crate::{
+    Time,
+    budget::Accounts,
+    families::{FAMILIES, PerFamily},
+    status::BudgetSnapshot,
+};
 
 /// How long counted bytes wait until they are written down: what a loss of power may cost, and flash memory
 /// endures 288 small writes a day for decades.
@@ -98,7 +103,7 @@ impl Controller {
         let mut news = News::default();
         for (index, uplink) in self.config.uplinks.iter().enumerate() {
             let is_spent = self.spent(index).is_some();
-            for family in crate::families::FAMILIES {
+            for family in FAMILIES {
                 let was_spent = self.service.of(family).spent.contains(&uplink.name);
                 let has_line = self
                     .lines
@@ -129,7 +134,7 @@ impl Controller {
         matches!(self.spent(uplink), Some(AtLimit::LastResort | AtLimit::Off))
     }
 
-    pub(crate) fn budget_snapshot(&self, uplink: usize, _family: Family) -> Option<BudgetSnapshot> {
+    pub(crate) fn budget_snapshot(&self, uplink: usize) -> Option<BudgetSnapshot> {
         let uplink = &self.config.uplinks[uplink];
         let budget = uplink.budget.as_ref()?;
         let used = self.accounts.used(&uplink.name, budget);

@@ -186,6 +186,12 @@ impl Controller {
         &self.config.uplinks[self.lines[line].uplink]
     }
 
+    /// The line of an uplink's family, where the file has it.
+    pub(super) fn line_of(&self, family: Family, uplink: &UplinkName) -> Option<usize> {
+        let mut lines = 0..self.lines.len();
+        lines.find(|n| self.lines[*n].family == family && self.uplink_of(*n).name == *uplink)
+    }
+
     /// How its family leaves by it.
     pub(super) fn access_of(&self, line: usize) -> &Access {
         access(&self.config, &self.lines[line])

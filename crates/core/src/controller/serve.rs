@@ -114,9 +114,8 @@ impl Controller {
 
     /// Whether the link of an uplink's family could carry something.
     pub(crate) fn is_usable(&self, family: Family, name: &UplinkName) -> bool {
-        let lines = self.lines.iter().enumerate();
-        let mut own = lines.filter(|(n, l)| l.family == family && &self.uplink_of(*n).name == name);
-        own.any(|(_, l)| l.link.usable().is_some())
+        let line = self.line_of(family, name);
+        line.is_some_and(|n| self.lines[n].link.usable().is_some())
     }
 
     /// When an outlet may return to a better tier.

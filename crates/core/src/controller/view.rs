@@ -104,7 +104,7 @@ impl Controller {
             },
             carrier: link.map(|l| l.carrier),
             targets: keys.map(|key| self.target_snapshot(key)).collect(),
-            budget: self.budget_snapshot(state.uplink, family),
+            budget: self.budget_snapshot(state.uplink),
         }
     }
 
@@ -234,10 +234,7 @@ impl Controller {
             let serving = tier.members.iter().map(|m| &m.uplink);
             let serving = serving.filter(|name| service.uplinks.contains(*name));
             for name in serving.filter(|name| pool.yields(name, service)) {
-                let mut lines = 0..self.lines.len();
-                let line = lines
-                    .find(|n| self.lines[*n].family == family && self.uplink_of(*n).name == *name);
-                let Some(line) = line.map(|n| &self.lines[n]) else {
+                let Some(line) = self.line_of(family, name).map(|n| &self.lines[n]) else {
                     continue;
                 };
                 let limit = pool.conduct.yield_at;

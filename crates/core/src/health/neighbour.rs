@@ -25,11 +25,10 @@ impl Neighbour {
     /// The kernel tells. Says whether something is wrong for certain.
     pub(crate) fn take(&mut self, state: NeighbourState, now: Time) -> bool {
         match state {
-            NeighbourState::Reachable => self.sign_at = None,
+            NeighbourState::Reachable | NeighbourState::Failed => self.sign_at = None,
             NeighbourState::Asked => {
                 self.sign_at.get_or_insert(now + PATIENCE);
             }
-            NeighbourState::Failed => self.sign_at = None,
         }
         state == NeighbourState::Failed
     }
