@@ -97,6 +97,7 @@ fn main() -> ExitCode {
         }
         recording {
             a_recorded_failover_is_replayed_as_it_happened,
+            answers_of_services_are_recorded,
             recording_begins_and_ends_with_a_reload,
             a_disk_that_takes_nothing_does_not_stop_the_router,
         }

@@ -4,8 +4,9 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use uplinkd_lab::{Fault, stretched};
-use uplinkd_netns_tests::{EVENTUALLY, Rig, config, isp, within};
+use uplinkd_api::TargetState;
+use uplinkd_lab::{Fault, LabSpec, stretched, traffic::PORT};
+use uplinkd_netns_tests::{EVENTUALLY, Rig, config, isp, servers, within};
 
 const RECORD: &str = "[record]\nsamples = true\n";
 
@@ -61,6 +62,35 @@ pub(crate) fn a_recorded_failover_is_replayed_as_it_happened() -> Result<()> {
     fs::write(&other, slow)?;
     let both = replay(&rig, &["--with", &other.display().to_string()])?;
     ensure!(list(&both["replays"]).len() == 2, "{both}");
+    Ok(())
+}
+
+/// What is more than an echo is recorded with the time of its answer, like an echo.
+pub(crate) fn answers_of_services_are_recorded() -> Result<()> {
+    let mut rig = Rig::without_daemon(LabSpec::default(), "")?;
+    let target = format!("tcp:{}:{PORT}", servers(rig.lab())[0]);
+    let before = "targets = [\"gateway\", ";
+    let text = config(&[3, 2]).replace(before, &format!("{before}\"{target}\", "));
+    rig.places().write_config(&(text + RECORD))?;
+    rig.start_daemon()?;
+    rig.wait_settled()?;
+    rig.wait_for("the target answers", EVENTUALLY, |s| {
+        let targets = s.uplinks.iter().flat_map(|u| &u.targets);
+        targets
+            .filter(|t| t.target == target)
+            .any(|t| t.state == TargetState::Pass)
+    })?;
+    rig.stop_daemon()?;
+    let mut times = Vec::new();
+    for file in files(&rig) {
+        for row in fs::read_to_string(file)?.lines() {
+            let fields: Vec<_> = row.split(',').collect();
+            if fields.get(2) == Some(&target.as_str()) {
+                times.extend(fields.get(3).map(|rtt| rtt.parse::<f64>()));
+            }
+        }
+    }
+    ensure!(times.iter().any(Result::is_ok), "all are lost: {times:?}");
     Ok(())
 }
 

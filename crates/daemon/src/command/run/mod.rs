@@ -253,7 +253,10 @@ impl Daemon {
             trace!(probe = id, ?result, "answer");
             let probe = ProbeId(id);
             let event = match result {
-                Ok(rtt) => Event::Reply { probe, rtt },
+                Ok(rtt) => {
+                    self.recorder.answered(id, rtt, now);
+                    Event::Reply { probe, rtt }
+                }
                 Err(why) => Event::Refused { probe, why },
             };
             self.controller.handle(event, now);
