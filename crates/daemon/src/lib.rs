@@ -6,6 +6,7 @@ mod cgroups;
 pub mod command;
 mod dir_watch;
 pub mod exit;
+mod ledger;
 mod lists;
 pub mod load;
 mod local_time;

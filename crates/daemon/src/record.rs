@@ -156,10 +156,7 @@ impl Recorder {
         let Some(thread) = self.close(now) else {
             return;
         };
-        let began = std::time::Instant::now();
-        while !thread.is_finished() && began.elapsed() < STOP_MAX {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(&thread);
     }
 
     /// Hands over what is left. The thread writes that and ends.
@@ -169,6 +166,14 @@ impl Recorder {
         recording.event(None, None, "stop".to_owned(), now);
         recording.hand_over(now);
         Some(recording.thread)
+    }
+}
+
+/// Waits for a thread that writes its last: a little, and not for a disk that hangs.
+pub(crate) fn wait_for(thread: &JoinHandle<()>) {
+    let began = std::time::Instant::now();
+    while !thread.is_finished() && began.elapsed() < STOP_MAX {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

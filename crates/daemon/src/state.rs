@@ -13,7 +13,9 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uplinkd_config::{OutletCodes, Parsed, Slots};
-use uplinkd_model::{Config, Reserve, budget::Ledger};
+use uplinkd_model::{Config, Reserve};
+
+use crate::ledger::LedgerFile;
 
 /// The memory of the daemon, in one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,15 +64,11 @@ impl State {
     /// # Errors
     /// When the directory cannot be written.
     pub fn save(&self) -> anyhow::Result<()> {
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(&self.dir)?;
-            let temporary = self.dir.join(".state.json.new");
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            fs::rename(&temporary, self.dir.join(Self::FILE))
-        };
-        write().with_context(|| format!("cannot write {}", self.dir.join(Self::FILE).display()))
+        let file = self.dir.join(Self::FILE);
+        serde_json::to_vec_pretty(self)
+            .map_err(io::Error::from)
+            .and_then(|bytes| replace(&file, &bytes))
+            .with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// The configuration with each uplink's and outlet's lasting number; new ones are given and
@@ -109,54 +107,19 @@ impl State {
     }
 }
 
-/// What is remembered of budgets, in a file of its own, since it is written every few minutes.
-pub struct LedgerFile(PathBuf);
-
-impl LedgerFile {
-    const FILE: &'static str = "budgets.json";
-
-    /// The one in a directory.
-    pub fn new(dir: &Path) -> Self {
-        Self(dir.join(Self::FILE))
-    }
-
-    /// Reads it; an empty one where there is none.
-    ///
-    /// # Errors
-    /// When it is there and cannot be read.
-    pub fn load(&self) -> anyhow::Result<Ledger> {
-        match fs::read(&self.0) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged", self.0.display())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Ledger::new()),
-            Err(e) => Err(e).with_context(|| format!("cannot read {}", self.0.display())),
-        }
-    }
-
-    /// Writes it so that a crash or a loss of power leaves either the old or the new one.
-    ///
-    /// # Errors
-    /// When the directory cannot be written.
-    pub fn save(&self, ledger: &Ledger) -> anyhow::Result<()> {
-        let write = || -> io::Result<()> {
-            let dir = self.0.parent().unwrap_or(Path::new("/"));
-            fs::create_dir_all(dir)?;
-            let temporary = dir.join(".budgets.json.new");
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec(ledger)?)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &self.0)?;
-            // The new name too must survive.
-            fs::File::open(dir)?.sync_all()
-        };
-        write().with_context(|| format!("cannot write {}", self.0.display()))
-    }
-}
-
-/// The present run of the kernel.
-pub fn boot_id() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+/// Writes a file so that a crash or a loss of power leaves either the old or the new one.
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (file.parent(), file.file_name()) else {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    };
+    fs::create_dir_all(dir)?;
+    let temporary = dir.join(format!(".{}.new", name.display()));
+    let mut new = fs::File::create(&temporary)?;
+    new.write_all(bytes)?;
+    new.sync_all()?;
+    fs::rename(&temporary, file)?;
+    // The new name too must survive.
+    fs::File::open(dir)?.sync_all()
 }
 
 /// Reads the memory, also one from before the mark had a part for outlets: then half of its bits

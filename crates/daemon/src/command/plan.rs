@@ -10,9 +10,10 @@ use uplinkd_model::{Classifier, Family, PlannedStep, Step, classify::Stage, nft:
 
 use crate::{
     exit::Exit,
+    ledger::{LedgerFile, boot_id},
     load, local_time,
     look::look,
-    state::{LedgerFile, State, boot_id},
+    state::State,
 };
 
 /// Lines of our nft table that are printed where nobody asked for all of them. A longer one is

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tracing::{debug, info, warn};
 use uplinkd_core::{Action, Event, event::Asking};
 use uplinkd_kernel::sysctl;
-use uplinkd_model::{Outcome, Plan, Step, budget::Ledger, notice::Notice};
+use uplinkd_model::{Outcome, Plan, Step, notice::Notice};
 use uplinkd_probe::Inquiry;
 
 use super::Daemon;
@@ -30,7 +30,7 @@ impl Daemon {
                     self.tell_core(Event::Counted(counted));
                 }
                 Action::ListConnections => self.list_connections(),
-                Action::WriteLedger(ledger) => self.write_ledger(&ledger),
+                Action::WriteLedger(ledger) => self.ledger.write(ledger),
                 Action::Notify(notice) => self.tell(&notice),
                 Action::Advertise(advice) => self.advertiser.wish(&advice),
             }
@@ -149,16 +149,6 @@ impl Daemon {
             warn!(
                 reason,
                 "routing goes on, but a restart or `clean` may not remember all"
-            );
-        }
-    }
-
-    pub(super) fn write_ledger(&self, ledger: &Ledger) {
-        if let Err(error) = self.ledger.save(ledger) {
-            let reason = format!("{error:#}");
-            warn!(
-                reason,
-                "routing goes on, but a restart may not know all that was used of budgets"
             );
         }
     }

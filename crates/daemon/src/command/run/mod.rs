@@ -31,6 +31,7 @@ use crate::{
     args::Paths,
     cgroups::Cgroups,
     exit::Exit,
+    ledger::{LedgerFile, LedgerWriter, boot_id},
     lists::Lists,
     load::{self, Loaded},
     local_time::{self, LocalTime},
@@ -38,7 +39,7 @@ use crate::{
     machine,
     record::Recorder,
     serve::Clock,
-    state::{LedgerFile, State, boot_id},
+    state::State,
 };
 
 /// Between two ticks at least: with thousands of targets something is due each quarter of a
@@ -96,7 +97,7 @@ struct Daemon {
     ticked_at: Time,
     state: State,
     /// Where what was used of budgets is written down.
-    ledger: LedgerFile,
+    ledger: LedgerWriter,
     shared: Shared,
     requests: mpsc::Receiver<Request>,
     stop_server: oneshot::Sender<()>,
@@ -165,7 +166,7 @@ impl Daemon {
             clock,
             ticked_at: Time::default(),
             state,
-            ledger,
+            ledger: LedgerWriter::new(ledger),
             shared,
             requests,
             stop_server,
@@ -229,9 +230,9 @@ impl Daemon {
             .iter()
             .any(|u| u.budget.is_some())
         {
-            let ledger = self.controller.last_ledger();
-            self.write_ledger(&ledger);
+            self.ledger.write(self.controller.last_ledger());
         }
+        self.ledger.stop();
         let _ = self.stop_server.send(());
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
         Ok(Exit::Yes)
