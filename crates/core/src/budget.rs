@@ -45,7 +45,7 @@ impl Accounts {
             // The power may have failed, and with it went what was counted since it was written down: it
             // counts as if the line had gone on as before.
             if !record.is_closed && record.boot != boot {
-                let day = record.newest(today);
+                let day = newest(record, today);
                 *record.days.entry(day.0).or_default() += record.recent;
             }
             record.is_closed = false;
@@ -114,7 +114,7 @@ impl Accounts {
         record.boot.clone_from(&self.boot);
         (record.index, record.counted) = (index, counted);
         if grown > 0 {
-            let day = record.newest(self.today);
+            let day = newest(record, self.today);
             *record.days.entry(day.0).or_default() += grown;
             record.days.retain(|n, _| *n > day.0 - DAYS);
             *self.unwritten.entry(uplink.clone()).or_default() += grown;
@@ -126,7 +126,7 @@ impl Accounts {
     pub(crate) fn used(&self, uplink: &UplinkName, budget: &Budget) -> u64 {
         let record = self.ledger.get(uplink);
         record.map_or(0, |r| {
-            let begins = budget.period.begins(r.newest(self.today));
+            let begins = budget.period.begins(newest(r, self.today));
             r.days.range(begins.0..).map(|(_, bytes)| bytes).sum()
         })
     }
@@ -134,7 +134,7 @@ impl Accounts {
     /// The first day of the present period, and of the next one.
     pub(crate) fn period(&self, uplink: &UplinkName, budget: &Budget) -> (Day, Day) {
         let record = self.ledger.get(uplink);
-        let day = record.map_or(self.today, |r| r.newest(self.today));
+        let day = record.map_or(self.today, |r| newest(r, self.today));
         (budget.period.begins(day), budget.period.ends(day))
     }
 
@@ -196,17 +196,11 @@ impl Accounts {
     }
 }
 
-trait Newest {
-    fn newest(&self, today: Day) -> Day;
-}
-
-impl Newest for Record {
-    /// Today, or the newest day with bytes where the clock says an earlier one: a machine without a battery
-    /// begins in 1970, and what it carries until it knows the time must not be lost in the past.
-    fn newest(&self, today: Day) -> Day {
-        let last = self.days.last_key_value();
-        Day(last.map_or(today.0, |(day, _)| today.0.max(*day)))
-    }
+/// Today, or the newest day with bytes where the clock says an earlier one: a machine without a battery
+/// begins in 1970, and what it carries until it knows the time must not be lost in the past.
+fn newest(record: &Record, today: Day) -> Day {
+    let last = record.days.last_key_value();
+    Day(last.map_or(today.0, |(day, _)| today.0.max(*day)))
 }
 
 #[cfg(test)]
@@ -214,20 +208,7 @@ mod tests {
     use uplinkd_model::budget::Period;
 
     use super::*;
-    use crate::fixtures;
-
-    /// Numbers that are the same in every run (Knuth's MMIX generator).
-    struct Dice(u64);
-
-    impl Dice {
-        fn throw(&mut self, sides: u64) -> u64 {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) % sides
-        }
-    }
+    use crate::fixtures::{self, Dice};
 
     const GB: u64 = 1_000_000_000;
 

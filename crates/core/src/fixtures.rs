@@ -228,3 +228,17 @@ pub(crate) fn delegated_only() -> Observed {
     });
     observed
 }
+
+/// Numbers that are the same in every run (Knuth's MMIX generator).
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// From zero on, so many.
+    pub(crate) fn throw(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}

@@ -7,20 +7,9 @@ use uplinkd_model::{
 };
 
 use super::{driver::Driver, *};
-use crate::fixtures::{add_outlet, both_families, config, machine_with_both_families, with_calls};
-
-/// Numbers that are the same in every run (Knuth's MMIX generator).
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn throw(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
+use crate::fixtures::{
+    Dice, add_outlet, both_families, config, machine_with_both_families, with_calls,
+};
 
 /// A configuration with outlets of every kind.
 fn some_config(dice: &mut Dice) -> Config {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use uplinkd_model::{Counters, NeighbourState, ProbeSpec, Target};
 
-use super::{driver::obey, histories::Dice, *};
-use crate::fixtures;
+use super::{driver::obey, *};
+use crate::fixtures::{self, Dice};
 
 /// Histories of each kind.
 const HISTORIES: u64 = 60;
