@@ -1,9 +1,12 @@
 //! `cargo xtask test`: everything that must hold, the same here and in CI.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
+use uplinkd_lab::harness;
 
 use crate::{
-    bench::print::talk,
+    bench::{print::talk, program},
     setup, tidy,
     vm::{self, Vm},
 };
@@ -42,9 +45,7 @@ pub(crate) fn run() -> Result<()> {
     step("programs", || {
         setup::cargo(&["build", "--quiet", "--workspace", "--bins"])
     })?;
-    step("tests", || {
-        setup::cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"])
-    })?;
+    step("tests", || run_tests(is_ci))?;
     let documentation = ["doc", "--quiet", "--workspace", "--no-deps"];
     let deny: &[(&str, &str)] = if is_ci {
         &[("RUSTDOCFLAGS", "-D warnings")]
@@ -58,6 +59,23 @@ pub(crate) fn run() -> Result<()> {
     }
     talk("everything holds");
     Ok(())
+}
+
+/// Runs all tests. What failed of those in the laboratory is said again at the end, where it is found.
+/// In CI such a test has a second try, and is told of all the same.
+fn run_tests(is_ci: bool) -> Result<()> {
+    let tests = ["test", "--quiet", "--workspace", "--no-fail-fast"];
+    if !is_ci {
+        return setup::cargo(&tests);
+    }
+    let report = program::target_folder()?.join("failed-tests.txt");
+    fs::write(&report, "").with_context(|| format!("cannot write {}", report.display()))?;
+    let name = report
+        .to_str()
+        .context("the target folder has no UTF-8 name")?;
+    let outcome = setup::cargo_with(&tests, &[(harness::REPORT, name)]);
+    talk(fs::read_to_string(&report)?.trim_end());
+    outcome
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -7,8 +7,10 @@
 
 use std::{
     env,
+    fs::OpenOptions,
     io::{Write, stdout},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -31,6 +33,11 @@ pub type Test = (&'static str, fn() -> Result<()>);
 /// Set this variable to make a machine without namespaces a skip and not a failure, and to allow
 /// skipped tests in CI.
 const MAY_SKIP: &str = "UPLINK_LAB_MAY_SKIP";
+
+/// Set this variable to a file that shall have a line for each test that failed. Such a test is run a
+/// second time, on a machine that may have been too busy the first time; it passes if that does, and the
+/// line says so: nobody shall take it for one that always holds.
+pub const REPORT: &str = "UPLINK_LAB_REPORT";
 
 /// Runs the tests that the command line asks for, in private namespaces, one after the other.
 ///
@@ -65,11 +72,15 @@ pub fn run_together(tests: &[Test], at_a_time: usize) -> ExitCode {
             ExitCode::FAILURE
         };
     }
-    run_all(&wanted, at_a_time).finish(wanted.len())
+    let report = env::var_os(REPORT).filter(|file| !file.is_empty());
+    let counts = Counts {
+        report: report.map(PathBuf::from),
+        ..Counts::default()
+    };
+    run_all(&wanted, at_a_time, counts).finish(wanted.len())
 }
 
-fn run_all(wanted: &[&Test], at_a_time: usize) -> Counts {
-    let counts = Counts::default();
+fn run_all(wanted: &[&Test], at_a_time: usize, counts: Counts) -> Counts {
     if at_a_time <= 1 {
         wanted.iter().for_each(|test| counts.run(test));
         return counts;
@@ -89,6 +100,8 @@ fn run_all(wanted: &[&Test], at_a_time: usize) -> Counts {
 /// How far we are.
 #[derive(Debug, Default)]
 struct Counts {
+    /// Where failed tests are told of, which then have a second try.
+    report: Option<PathBuf>,
     taken: AtomicUsize,
     failed: AtomicUsize,
     skipped: AtomicUsize,
@@ -100,24 +113,30 @@ impl Counts {
     }
 
     fn run(&self, (name, test): &Test) {
-        let start = Instant::now();
-        let verdict = match catch_unwind(AssertUnwindSafe(test)) {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(e)) if is_skip(&e) && may_skip() => {
-                self.skipped.fetch_add(1, Ordering::Relaxed);
-                say(&format!("test {name} ... skipped: {e:#}"));
-                return;
+        let mut verdict = attempt(name, *test);
+        if let (Verdict::Failed(first), Some(file)) = (&verdict, &self.report) {
+            let again = attempt(name, *test);
+            let line = match &again {
+                Verdict::Failed(_) => format!("{name} failed twice: {first}"),
+                Verdict::Held | Verdict::Skipped => {
+                    format!("{name} held only the second time; the first time: {first}")
+                }
+            };
+            let file = OpenOptions::new().create(true).append(true).open(file);
+            if file.and_then(|mut f| writeln!(f, "{line}")).is_err() {
+                say("the report of failed tests could not be written");
             }
-            Ok(Err(e)) => format!("FAILED\n  {e:#}"),
-            Err(_) => "FAILED (panicked, see above)".to_owned(),
-        };
-        if verdict != "ok" {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+            verdict = again;
         }
-        say(&format!(
-            "test {name} ({} ms) ... {verdict}",
-            start.elapsed().as_millis()
-        ));
+        match verdict {
+            Verdict::Held => {}
+            Verdict::Skipped => {
+                self.skipped.fetch_add(1, Ordering::Relaxed);
+            }
+            Verdict::Failed(_) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn finish(self, all: usize) -> ExitCode {
@@ -137,6 +156,36 @@ impl Counts {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What came of a test.
+enum Verdict {
+    Held,
+    Skipped,
+    Failed(String),
+}
+
+/// Runs a test once, and says what came of it.
+fn attempt(name: &str, test: fn() -> Result<()>) -> Verdict {
+    let start = Instant::now();
+    let verdict = match catch_unwind(AssertUnwindSafe(test)) {
+        Ok(Ok(())) => Verdict::Held,
+        Ok(Err(e)) if is_skip(&e) && may_skip() => {
+            say(&format!("test {name} ... skipped: {e:#}"));
+            return Verdict::Skipped;
+        }
+        Ok(Err(e)) => Verdict::Failed(format!("{e:#}")),
+        Err(_) => Verdict::Failed("panicked, see above".to_owned()),
+    };
+    let word = match &verdict {
+        Verdict::Failed(why) => format!("FAILED\n  {why}"),
+        Verdict::Held | Verdict::Skipped => "ok".to_owned(),
+    };
+    say(&format!(
+        "test {name} ({} ms) ... {word}",
+        start.elapsed().as_millis()
+    ));
+    verdict
 }
 
 fn is_skip(error: &anyhow::Error) -> bool {
@@ -242,9 +291,34 @@ mod tests {
         let wanted: Vec<_> = all.iter().collect();
         for at_a_time in [1, 2, 9] {
             RUNS.store(0, Ordering::Relaxed);
-            let counts = run_all(&wanted, at_a_time);
+            let counts = run_all(&wanted, at_a_time, Counts::default());
             assert_eq!(RUNS.load(Ordering::Relaxed), 3);
             assert_eq!(counts.failed.into_inner(), 2);
         }
+    }
+
+    #[test]
+    fn a_second_try_is_told_of_and_saves_nobody_who_fails_again() {
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        fn fails_once() -> Result<()> {
+            anyhow::ensure!(RUNS.fetch_add(1, Ordering::Relaxed) > 0, "too busy");
+            Ok(())
+        }
+        fn fails() -> Result<()> {
+            anyhow::bail!("on purpose")
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("report");
+        let all: [Test; 2] = [("once", fails_once), ("always", fails)];
+        let counts = Counts {
+            report: Some(file.clone()),
+            ..Counts::default()
+        };
+        let counts = run_all(&all.iter().collect::<Vec<_>>(), 1, counts);
+        assert_eq!(counts.failed.into_inner(), 1);
+        let told = std::fs::read_to_string(file).unwrap();
+        let told: Vec<_> = told.lines().collect();
+        let once = "once held only the second time; the first time: too busy";
+        assert_eq!(told, [once, "always failed twice: on purpose"]);
     }
 }

@@ -6,11 +6,12 @@
 
 use std::{
     process::{Command, ExitCode, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use uplinkd_lab::{
@@ -92,9 +93,13 @@ pub(crate) struct LinesArgs {
     /// Which lines.
     #[arg(long, value_delimiter = ',', default_value = "idle,full,loss,flap")]
     only: Vec<Line>,
-    /// How often each is tried with each candidate; what lasts for minutes a quarter as often.
+    /// How often each is tried with each candidate.
     #[arg(long, default_value_t = 10, value_name = "N")]
     reps: usize,
+    /// How many trials of a line run at a time, each in a laboratory of its own. Flapping lines last five
+    /// minutes each and need hardly any of the machine.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    at_a_time: usize,
     /// Who takes part.
     #[arg(long, value_delimiter = ',', default_value = "uplinkd,script")]
     peers: Vec<Candidate>,
@@ -139,7 +144,7 @@ pub(super) fn run(args: &LinesArgs) -> Result<ExitCode> {
             if line == Line::Loss && !candidate.is_uplinkd() {
                 continue;
             }
-            let row = measure(line, *candidate, args.reps, &programs)?;
+            let row = measure(line, *candidate, args, &programs)?;
             print::talk(&row.text());
             rows.push(row);
         }
@@ -187,10 +192,18 @@ impl Row {
     }
 }
 
-fn measure(line: Line, candidate: Candidate, reps: usize, programs: &Programs) -> Result<Row> {
-    let count = match line {
-        Line::Idle | Line::Loss => reps.max(1),
-        Line::Full | Line::Flap => reps.div_ceil(4).max(1),
+fn measure(line: Line, candidate: Candidate, args: &LinesArgs, programs: &Programs) -> Result<Row> {
+    let count = args.reps.max(1);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return anyhow::Ok(done);
+            }
+            done.push(try_once(line, candidate, (number, count), programs)?);
+        }
     };
     let mut row = Row {
         line,
@@ -198,26 +211,41 @@ fn measure(line: Line, candidate: Candidate, reps: usize, programs: &Programs) -
         results: Vec::new(),
         called_down: 0,
     };
-    for number in 0..count {
-        let lab = Lab::build(LabSpec::default())?;
-        let _servers = Servers::start(lab.internet(), traffic::PORT)?;
-        let router = candidate.start(&lab, programs)?;
-        wait_until_shared(&lab, &router, Family::V4)?;
-        let trial = Trial {
-            lab: &lab,
-            router: &router,
-            isp: Isp::new(1).context("there is no first provider")?,
-        };
-        let (result, is_called_down) = match line {
-            Line::Idle => (trial.idle(number, count)?, false),
-            Line::Full => trial.full()?,
-            Line::Loss => trial.lossy()?,
-            Line::Flap => (trial.flapping()?, false),
-        };
-        row.results.push(result);
-        row.called_down += usize::from(is_called_down);
-    }
-    Ok(row)
+    thread::scope(|scope| {
+        let workers = (0..args.at_a_time.clamp(1, count)).map(|_| scope.spawn(work));
+        for worker in workers.collect::<Vec<_>>() {
+            let done = worker.join().map_err(|_| anyhow!("a trial died"))??;
+            for (result, is_called_down) in done {
+                row.results.push(result);
+                row.called_down += usize::from(is_called_down);
+            }
+        }
+        Ok(row)
+    })
+}
+
+/// One trial in a laboratory of its own: its result, and whether a line that worked was called down.
+fn try_once(
+    line: Line,
+    candidate: Candidate,
+    (number, count): (usize, usize),
+    programs: &Programs,
+) -> Result<(f64, bool)> {
+    let lab = Lab::build(LabSpec::default())?;
+    let _servers = Servers::start(lab.internet(), traffic::PORT)?;
+    let router = candidate.start(&lab, programs)?;
+    wait_until_shared(&lab, &router, Family::V4)?;
+    let trial = Trial {
+        lab: &lab,
+        router: &router,
+        isp: Isp::new(1).context("there is no first provider")?,
+    };
+    Ok(match line {
+        Line::Idle => (trial.idle(number, count)?, false),
+        Line::Full => trial.full()?,
+        Line::Loss => trial.lossy()?,
+        Line::Flap => (trial.flapping()?, false),
+    })
 }
 
 struct Trial<'a> {
