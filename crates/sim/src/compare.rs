@@ -104,7 +104,11 @@ fn judge_outlet(
     let layout = world.layouts[index].of(family);
     let found = world.exit(layout.code, family);
     let wanted = wanted(world, expected, index, family);
-    if wanted.contains(&found) {
+    let is_same = |exit: &Exit| match layout.is_measured {
+        true => exit.lines() == found.lines() && exit.table() == found.table(),
+        false => *exit == found,
+    };
+    if wanted.iter().any(is_same) {
         return Ok(());
     }
     Err(format!(

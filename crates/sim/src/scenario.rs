@@ -10,7 +10,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use uplinkd_model::{
     Access, Config, Family, Gateway, Limits, Mark, Nat, Nexthop, NexthopId, NexthopKind, ProbeSpec,
-    Proto, Reserve, Route, RouteVia, Rule, Slot, TableId, Target, Uplink, UplinkName,
+    Proto, Rates, Reserve, Route, RouteVia, Rule, Slot, TableId, Target, Uplink, UplinkName,
     kernel_state::Device, policy::MINUTES_PER_WEEK,
 };
 
@@ -45,6 +45,8 @@ pub struct Scenario {
     pub minute: u16,
     /// Codes of outlets by name.
     pub codes: Codes,
+    /// Packets a second that each uplink carries in each direction.
+    pub packets: Vec<u64>,
     /// A stranger sits in one of our own places, so that the wish cannot be had.
     pub squatted: bool,
 }
@@ -92,7 +94,14 @@ pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
         squat(&mut kernel, &config, luck);
     }
     let slow = luck.u8(0..10) == 0;
+    let packets = config.uplinks.iter().map(|_| match luck.u8(0..3) {
+        0 => 0,
+        1 => luck.u64(1..100),
+        _ => luck.u64(100..20_000),
+    });
+    let packets: Vec<_> = packets.collect();
     let scenario = Scenario {
+        packets,
         uplinks: config.uplinks.clone(),
         config,
         look_ms_max: if slow { 60 } else { luck.u64(1..6) },
@@ -107,6 +116,15 @@ pub fn draw(luck: &mut fastrand::Rng) -> (Scenario, Kernel, Net) {
         dead_hosts: Default::default(),
     };
     (scenario, kernel, net)
+}
+
+/// What a line can carry, as far as the file says.
+fn rates(luck: &mut fastrand::Rng) -> Rates {
+    let mut rate = || (luck.u8(0..4) == 0).then(|| luck.u64(100_000..20_000_000));
+    Rates {
+        down: rate(),
+        up: rate(),
+    }
 }
 
 /// Draws the uplinks and what lies behind them.
@@ -142,7 +160,7 @@ fn router(luck: &mut fastrand::Rng) -> (Config, Vec<Line>) {
             name,
             slot: Slot(slot),
             interface: interface(index),
-            rates: Default::default(),
+            rates: rates(luck),
             yields: true,
             budget: None,
             ipv4,

@@ -2,13 +2,14 @@
 //!
 //! `shell.rs` plays the daemon's shell (looks, plans step by step, notifications), `trouble.rs` and
 //! `rivals.rs` carry out faults, `traffic.rs` makes connections, `file.rs` changes the file and the
-//! wall clock. `watch.rs` holds the invariants that are checked after everything that happens,
+//! wall clock, `load.rs` lets interfaces count. `watch.rs` holds the invariants that are checked after everything that happens,
 //! `outlets.rs` those of where each outlet leads, `failback.rs` those of which tier serves,
 //! `judge.rs` those of single steps and plans.
 
 mod failback;
 mod file;
 mod judge;
+mod load;
 mod outlets;
 mod rivals;
 mod shell;
@@ -33,6 +34,7 @@ use crate::{
 };
 use failback::Tiers;
 use file::Review;
+use load::Load;
 pub(crate) use outlets::Exit;
 use outlets::Ways;
 use shell::Shell;
@@ -90,6 +92,8 @@ pub(crate) enum Happening {
     Outcomes(u32, Vec<uplinkd_model::Outcome>),
     /// A probe is answered.
     Reply(u32, ProbeId, Duration),
+    /// What the interfaces have counted arrives.
+    Counted(u32),
     /// A probe could not be sent.
     SendFailed(u32, ProbeId),
     /// The daemon is started.
@@ -158,6 +162,7 @@ pub(crate) struct World {
     sysctls: Vec<String>,
     shell: Shell,
     trouble: Trouble,
+    load: Load,
     watch: Watch,
     ways: Ways,
     pub(crate) tiers: Tiers,
@@ -201,6 +206,7 @@ impl World {
             trace: traced.then(Vec::new),
             shell: Shell::default(),
             trouble: Trouble::default(),
+            load: Load::default(),
             is_quiet: false,
         }
     }
@@ -267,6 +273,7 @@ impl World {
             Happening::Reply(n, probe, rtt) if n == number => {
                 self.feed(Event::Reply { probe, rtt })
             }
+            Happening::Counted(n) if n == number => self.counted(),
             Happening::SendFailed(n, probe) if n == number => {
                 self.feed(Event::SendFailed { probe })
             }
@@ -282,6 +289,7 @@ impl World {
             | Happening::Outcomes(..)
             | Happening::Reply(..)
             | Happening::List(_)
+            | Happening::Counted(_)
             | Happening::SendFailed(..) => Ok(()),
         }
     }
@@ -326,7 +334,8 @@ impl World {
                     self.note_in(wait, Happening::List(self.shell.incarnation));
                 }
                 // There are no hosts here that would hear it.
-                Action::Advertise(_) | Action::Count(_) => {}
+                Action::Advertise(_) => {}
+                Action::Count(_) => self.count(),
                 Action::WriteLedger(_) => {}
                 Action::Notify(notice) => self.say(|| format!("          says: {notice}")),
             }

@@ -3,7 +3,7 @@
 use uplinkd_core::PerFamily;
 use uplinkd_model::{
     Config, Family, Outlet, OutletKind,
-    policy::{End, Failback, Outflow},
+    policy::{Balance, End, Failback, Outflow, OutletTier},
 };
 
 use crate::net::Net;
@@ -22,6 +22,8 @@ pub struct Layout {
     pub kind: LayoutKind,
     /// Its tiers, some perhaps empty in this family.
     pub tiers: Vec<Vec<(usize, u16)>>,
+    /// Shares of some tier follow its lines, so that its weights are not those of the file.
+    pub is_measured: bool,
     /// When it returns to a better tier.
     pub failback: Failback,
     /// Clients keep to an uplink.
@@ -84,6 +86,10 @@ fn layout(net: &Net, outlet: &Outlet, family: Family) -> Layout {
     let outflow = outlet.outflow();
     let line = |name| net.line_named(name, family);
     let tiers = outflow.map(|o: &Outflow| &o.tiers).into_iter().flatten();
+    let is_measured = |tier: &OutletTier| {
+        let is_auto = tier.members.iter().any(|m| m.is_auto);
+        is_auto || tier.conduct.balance != Balance::Weights
+    };
     Layout {
         code: outlet.code,
         name: outlet.name.clone(),
@@ -93,6 +99,7 @@ fn layout(net: &Net, outlet: &Outlet, family: Family) -> Layout {
             OutletKind::Block => LayoutKind::Block,
             OutletKind::Main => LayoutKind::Main,
         },
+        is_measured: tiers.clone().any(is_measured),
         tiers: tiers
             .map(|tier| {
                 let members = tier.members.iter();

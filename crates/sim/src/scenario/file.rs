@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uplinkd_model::{
     Config, Family, Group, Member, Outlet, OutletKind, Policy, Uplink, UplinkName,
     policy::{
-        Addresses, Clause, Conduct, End, Failback, FailbackFlows, FailbackWhen, MINUTES_PER_WEEK,
-        Outflow, OutletTier, PolicyFlows, Selector, Span, Spans, Sticky, StickyBy, address_number,
+        Addresses, Balance, Clause, Conduct, End, Failback, FailbackFlows, FailbackWhen,
+        MINUTES_PER_WEEK, Outflow, OutletTier, PolicyFlows, Selector, Span, Spans, Sticky,
+        StickyBy, address_number,
     },
 };
 
@@ -220,12 +221,16 @@ fn groups(luck: &mut fastrand::Rng, uplinks: &[Uplink]) -> Vec<Group> {
 
 fn group(luck: &mut fastrand::Rng, name: String, uplinks: Vec<&Uplink>) -> Group {
     let count = luck.usize(1..=3);
+    let is_auto = luck.u8(0..4) == 0;
     let mut tiers: Vec<Vec<Member>> = vec![Vec::new(); count];
     for uplink in uplinks {
         let member = Member {
             uplink: uplink.name.clone(),
-            weight: luck.choice([1, 2, 3, 256]).unwrap_or(1),
-            is_auto: false,
+            weight: match is_auto {
+                true => 1,
+                false => luck.choice([1, 2, 3, 256]).unwrap_or(1),
+            },
+            is_auto,
         };
         tiers[luck.usize(0..count)].push(member);
     }
@@ -238,7 +243,14 @@ fn group(luck: &mut fastrand::Rng, name: String, uplinks: Vec<&Uplink>) -> Group
             by: StickyBy::Source,
             idle: Sticky::IDLE_DEFAULT,
         }),
-        conduct: Conduct::default(),
+        conduct: Conduct {
+            // Round-trip times are thrown by dice here: who is nearest would never be settled.
+            balance: match luck.u8(0..6) {
+                0 if !is_auto => Balance::LeastUsed,
+                _ => Balance::Weights,
+            },
+            ..Conduct::default()
+        },
     }
 }
 

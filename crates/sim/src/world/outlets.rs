@@ -220,6 +220,14 @@ impl World {
 }
 
 impl Exit {
+    /// The table that leads there.
+    pub(crate) fn table(&self) -> Option<TableId> {
+        match self {
+            Self::Refused | Self::Nowhere => None,
+            Self::By { table, .. } => Some(*table),
+        }
+    }
+
     /// The lines.
     pub(crate) fn lines(&self) -> Vec<usize> {
         match self {
