@@ -65,6 +65,10 @@ const BESIDE: &[Program] = &[
         package: "docker.io",
     },
     Program {
+        name: "systemd-analyze",
+        package: "systemd",
+    },
+    Program {
         name: "dbus-daemon",
         package: "dbus",
     },

@@ -16,5 +16,6 @@ pub mod machine;
 mod record;
 mod resolver;
 mod serve;
+mod service_manager;
 mod sources;
 pub mod state;

@@ -57,23 +57,30 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plain lines on stderr, without times where systemd adds its own. `UPLINKD_LOG` sets the level.
+/// Entries with fields of their own where systemd's journal takes them, plain lines on stderr elsewhere.
+/// `UPLINKD_LOG` sets the level.
 fn start_log() {
     use tracing_subscriber::{EnvFilter, fmt, prelude::*};
     let filter = EnvFilter::try_from_env("UPLINKD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(lines.without_time())
-            .init();
-    } else {
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(lines)
-            .init();
-    }
+    let has_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let journal = has_journal.then(tracing_journald::layer);
+    let journal = journal.and_then(|opened| opened.ok());
+    let lines = journal.is_none().then(|| {
+        let lines = fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_target(false);
+        // The journal adds times of its own.
+        match has_journal {
+            true => lines.without_time().boxed(),
+            false => lines.boxed(),
+        }
+    });
+    // `interface="wan1"` in a line is UPLINKD_INTERFACE=wan1 in an entry.
+    let journal = journal.map(|j| j.with_field_prefix(Some("UPLINKD".to_owned())));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(journal)
+        .with(lines)
+        .init();
 }

@@ -195,6 +195,11 @@ impl Rig {
         Ok(())
     }
 
+    /// Takes a daemon that a test has started in its own way.
+    pub fn adopt_daemon(&mut self, daemon: RouterDaemon) {
+        self.daemon = Some(daemon);
+    }
+
     /// Ends the daemon as a service manager does and waits for it.
     ///
     /// # Errors

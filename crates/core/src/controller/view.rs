@@ -18,6 +18,11 @@ use crate::{
 };
 
 impl Controller {
+    /// Whether the last look at the kernel found it as it shall be, and nothing has happened since.
+    pub fn is_settled(&self) -> bool {
+        self.settle.is_settled()
+    }
+
     /// A picture of the present state.
     pub fn snapshot(&self) -> Snapshot {
         let families = FAMILIES.into_iter().filter(|f| self.has_family(*f));

@@ -12,6 +12,7 @@ mod recording;
 mod refusals;
 mod reload;
 mod reserve;
+mod service;
 mod sysctls;
 mod watching;
 
@@ -72,6 +73,11 @@ fn main() -> ExitCode {
             orphans_of_ours_are_removed,
             a_rival_does_not_make_the_daemon_spin,
             a_stranger_one_priority_away_is_no_drift,
+        }
+        service {
+            a_service_manager_hears_that_we_are_ready_read_the_file_and_live,
+            the_rights_that_the_unit_leaves_are_enough,
+            the_unit_is_one_and_leaves_little,
         }
         sysctls {
             they_are_set_reported_and_restored,

@@ -39,6 +39,7 @@ use crate::{
     machine,
     record::Recorder,
     serve::Clock,
+    service_manager::ServiceManager,
     state::State,
 };
 
@@ -113,6 +114,7 @@ struct Daemon {
     cgroups: Cgroups,
     local_time: LocalTime,
     recorder: Recorder,
+    service_manager: ServiceManager,
     /// Policies that can never be reached, once somebody asked for them.
     shadows: Option<Vec<Shadow>>,
 }
@@ -179,6 +181,7 @@ impl Daemon {
             cgroups,
             local_time: LocalTime::open().context("cannot have a timer")?,
             recorder: Recorder::new(&paths.state_dir),
+            service_manager: ServiceManager::open(),
             shadows: None,
         };
         daemon.record();
@@ -194,6 +197,7 @@ impl Daemon {
         let mut hangup = signal(SignalKind::hangup())?;
         loop {
             self.carry_out();
+            self.service_manager.work(|| self.controller.is_settled());
             let deadline = self.controller.next_deadline();
             let wait = deadline.map(|t| self.clock.until(t.max(self.ticked_at + TICK_LEAST)));
             // Answers before everything else: a busy moment of ours must not look like a slow line.
@@ -215,12 +219,20 @@ impl Daemon {
                 // The numbers of control groups are part of our nft table.
                 () = self.cgroups.changed() => self.tell_core(Event::Hint { what: HintKind::Nft }),
                 () = self.lists.changed() => self.reload(Cause::Lists),
-                read = self.readings.done() => self.take_loaded(read),
-                _ = hangup.recv() => self.reload(Cause::Told),
+                read = self.readings.done() => {
+                    self.take_loaded(read);
+                    self.service_manager.reloaded();
+                }
+                _ = hangup.recv() => {
+                    self.service_manager.reloading();
+                    self.reload(Cause::Told);
+                }
+                () = self.service_manager.due() => {}
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
+        self.service_manager.stopping();
         self.tell(&Notice::Stopping);
         self.recorder.stop(self.clock.now());
         if self
