@@ -150,7 +150,8 @@ impl Controller {
             } => {
                 self.take_link(index, &name, (admin_up, carrier, gone), now);
             }
-            Event::Reply { probe, rtt } => self.take_reply(probe, rtt, now),
+            Event::Reply { probe, rtt } => self.take_replies(&[(probe, rtt)], now),
+            Event::Replies(replies) => self.take_replies(&replies, now),
             Event::Refused { probe, why } => self.take_refusal(probe, why, now),
             Event::SendFailed { probe } => self.take_send_failure(probe, now),
             Event::Counted(counters) => self.take_counters(&counters, now),

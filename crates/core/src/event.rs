@@ -52,6 +52,9 @@ pub enum Event {
         /// How long it took, by the kernel's stamps.
         rtt: Duration,
     },
+    /// Several probes were answered, as in [`Event::Reply`], and are told at one time. Lines that are well
+    /// are judged once for all of them.
+    Replies(Vec<(ProbeId, Duration)>),
     /// A probe was answered, and not well; counts as lost.
     Refused {
         /// Which one.

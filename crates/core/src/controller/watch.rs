@@ -85,11 +85,32 @@ impl Controller {
         }));
     }
 
-    /// An answer came, by the kernel's stamps after so long.
-    pub(super) fn take_reply(&mut self, probe: ProbeId, rtt: Duration, now: Time) {
-        let Some(reply) = self.schedule.close(probe) else {
-            return;
-        };
+    /// Answers came, by the kernel's stamps after so long.
+    ///
+    /// Where one finds its line well and its target passing, it can wait for the judgement until the
+    /// others are counted: there may be thousands a second, and a judgement looks at all targets.
+    pub(super) fn take_replies(&mut self, replies: &[(ProbeId, Duration)], now: Time) {
+        let mut put_off = None;
+        for (probe, rtt) in replies {
+            let Some(heard) = self.take_reply(*probe, *rtt, now) else {
+                continue;
+            };
+            if let Some(line) = put_off.take_if(|line| *line != heard.line) {
+                self.rejudge(line, now);
+            }
+            put_off = heard.is_as_usual.then_some(heard.line);
+            if !heard.is_as_usual {
+                self.rejudge(heard.line, now);
+            }
+        }
+        if let Some(line) = put_off {
+            self.rejudge(line, now);
+        }
+    }
+
+    /// Counts an answer. None where it changes nothing, or was judged already.
+    fn take_reply(&mut self, probe: ProbeId, rtt: Duration, now: Time) -> Option<Heard> {
+        let reply = self.schedule.close(probe)?;
         let (Reply::InTime(key, _) | Reply::Late(key)) = reply;
         let line = &mut self.lines[key.line];
         let spec = &access(&self.config, line).probe;
@@ -109,14 +130,18 @@ impl Controller {
             Reply::InTime(_, asked) => {
                 self.count_missed(key, probe, asked, now);
                 self.lines[key.line].targets[key.target].gave_up(probe);
-                return;
+                return None;
             }
         }
         if was_failing {
             self.begin_burst(key.line, now);
         }
         self.end_burst_if_clear(key.line, now);
-        self.rejudge(key.line, now);
+        let line = &self.lines[key.line];
+        Some(Heard {
+            line: key.line,
+            is_as_usual: !was_failing && line.judged == Health::Up && !line.burst.is_on(),
+        })
     }
 
     /// An answer came that is no good. That is a miss at once, and its reason is kept for people.
@@ -232,10 +257,12 @@ impl Controller {
     /// The targets of a line that have an address at the moment, with what is known of them.
     pub(super) fn asked_targets(&self, index: usize) -> Vec<(&Target, &TargetState)> {
         let (spec, state) = (&self.access_of(index).probe, &self.lines[index]);
+        // All at once: what is asked for with every judgement shall not grow step by step.
+        let mut asked = Vec::with_capacity(spec.targets.len());
         let keys = TargetKey::all(index, spec.targets.len());
         let keys = keys.filter(|key| self.can_ask(*key));
-        keys.map(|key| (&spec.targets[key.target], &state.targets[key.target]))
-            .collect()
+        asked.extend(keys.map(|key| (&spec.targets[key.target], &state.targets[key.target])));
+        asked
     }
 
     /// Targets that are silent on every line that asks them, at least two, while another target
@@ -475,6 +502,10 @@ impl Controller {
 
     /// Judges a line by the limits of the groups that it is in. Says what is new, if anything.
     fn judge_for_groups(&mut self, index: usize, now: Time) -> Option<String> {
+        // There may be thousands of answers a second, and hardly a group asks.
+        if self.lines[index].limits.is_empty() {
+            return None;
+        }
         let mut limits = std::mem::take(&mut self.lines[index].limits);
         let spec = &self.access_of(index).probe;
         let mut deciding = self.asked_targets(index);
@@ -500,6 +531,13 @@ impl Controller {
         let wakes = wakes.flat_map(|l| l.wake_at.into_iter().chain(l.neighbour.deadline()));
         wakes.chain(self.count_at).min()
     }
+}
+
+/// An answer that was counted.
+struct Heard {
+    line: usize,
+    /// On a line that is well, of a target that was before.
+    is_as_usual: bool,
 }
 
 /// Whether the counters of a line's interface are of use.

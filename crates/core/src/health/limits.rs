@@ -48,6 +48,11 @@ impl GroupLimits {
         self
     }
 
+    /// No group asks.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.limits.is_empty()
+    }
+
     /// Whether it exceeds this one, and by what.
     pub(crate) fn exceeded(&self, limit: YieldAt) -> Option<&Reason> {
         self.exceeded.get(&limit).map(|e| &e.reason)
@@ -72,10 +77,6 @@ impl GroupLimits {
         now: Time,
     ) -> Option<(YieldAt, Option<Reason>)> {
         let mut news = None;
-        // All of it is left out where no group asks: there may be thousands of answers a second.
-        if self.limits.is_empty() {
-            return news;
-        }
         let is_timed = self.limits.iter().any(|l| l.rtt.is_some());
         let found = Found::of(deciding, is_timed);
         for limit in &self.limits {

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use uplinkd_model::{Counters, NeighbourState, ProbeSpec, Target};
 
 use super::{driver::obey, *};
-use crate::fixtures::{self, Dice};
+use crate::{
+    event::ProbeId,
+    fixtures::{self, Dice},
+};
 
 /// Histories of each kind.
 const HISTORIES: u64 = 60;
@@ -58,6 +61,8 @@ pub(super) struct Site {
     pub(super) notices: Vec<Notice>,
     /// Probes sent by isp1.
     pub(super) asked: u64,
+    /// Answers of one moment are told together.
+    is_batching: bool,
 }
 
 fn host(n: u8) -> IpAddr {
@@ -102,6 +107,7 @@ pub(super) fn site_of(
         counted_at: 0,
         told: Vec::new(),
         asked: 0,
+        is_batching: false,
         written: Vec::new(),
         notices: Vec::new(),
     };
@@ -148,10 +154,27 @@ impl Site {
                 Some(entry) if entry.key().0 <= self.now => entry.remove(),
                 _ => Event::Tick,
             };
+            let event = match event {
+                Event::Reply { probe, rtt } if self.is_batching => self.with_others(probe, rtt),
+                other => other,
+            };
             self.controller.handle(event, at(self.now));
             self.carry_out();
         }
         self.now = end;
+    }
+
+    /// An answer, with those that are there by now.
+    fn with_others(&mut self, probe: ProbeId, rtt: Duration) -> Event {
+        let mut replies = vec![(probe, rtt)];
+        while let Some(next) = self.agenda.first_entry()
+            && next.key().0 <= self.now
+            && let Event::Reply { probe, rtt } = *next.get()
+        {
+            next.remove();
+            replies.push((probe, rtt));
+        }
+        Event::Replies(replies)
     }
 
     fn carry_out(&mut self) {
@@ -404,6 +427,35 @@ fn a_target_dead_on_every_line_does_not_break_a_quorum() {
         site.run(2000);
         let found = site.first(Health::Down).map(|at| at + CHANGE - died);
         assert!(found.is_some_and(|ms| ms <= 1500), "{:?}", site.told);
+    }
+}
+
+/// Not on a line that loses about as much as it may: it can be over the limit between two answers of one
+/// moment, and not after the last of them.
+#[test]
+fn answers_that_are_told_together_say_what_they_say_one_by_one() {
+    let many =
+        |spec: &mut ProbeSpec| spec.targets = (1..=40).map(|n| Target::Icmp(host(n))).collect();
+    for seed in 0..HISTORIES / 4 {
+        for weather in [
+            Weather::Dead,
+            Weather::Lossy(300),
+            Weather::Unsteady(400),
+            Weather::Flapping(3000),
+        ] {
+            let told = [false, true].map(|is_batching| {
+                let mut site = site(seed, 100, many);
+                site.is_batching = is_batching;
+                site.change(weather);
+                site.run(15_000);
+                site.change(Weather::Fine);
+                site.run(15_000);
+                // The reasons may differ by the answers that were counted meanwhile.
+                let told = site.told.into_iter().map(|(at, health, _)| (at, health));
+                (told.collect::<Vec<_>>(), site.asked)
+            });
+            assert_eq!(told[0], told[1], "seed {seed}, {weather:?}");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use uplinkd_core::{Controller, Event, ProbeId, Time, cgroup_paths, event::HintKi
 use uplinkd_kernel::{Hint, Kernel, Watch};
 use uplinkd_model::notice::Notice;
 use uplinkd_policy::Shadow;
-use uplinkd_probe::{Answer, Asker, Prober};
+use uplinkd_probe::{Answer, Asker, Prober, Reply};
 use uplinkd_web::{Request, Shared};
 
 use self::{
@@ -250,14 +250,18 @@ impl Daemon {
         Ok(Exit::Yes)
     }
 
-    fn take_replies(&mut self, replies: Vec<uplinkd_probe::Reply>) {
-        let now = self.clock.now();
-        for reply in replies {
-            trace!(probe = reply.id, rtt = ?reply.rtt, "answer");
-            let (probe, rtt) = (ProbeId(reply.id), reply.rtt);
-            self.recorder.answered(reply.id, rtt, now);
-            self.controller.handle(Event::Reply { probe, rtt }, now);
+    fn take_replies(&mut self, replies: Vec<Reply>) {
+        if replies.is_empty() {
+            return;
         }
+        let now = self.clock.now();
+        let told = replies.into_iter().map(|Reply { id, rtt }| {
+            trace!(probe = id, ?rtt, "answer");
+            self.recorder.answered(id, rtt, now);
+            (ProbeId(id), rtt)
+        });
+        let told = Event::Replies(told.collect());
+        self.controller.handle(told, now);
     }
 
     fn take_answers(&mut self, answers: Vec<Answer>) {
