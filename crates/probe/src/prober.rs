@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
     os::fd::AsFd,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -33,6 +33,14 @@ pub struct Probe {
     pub mark: Option<u32>,
     /// Who is asked.
     pub target: IpAddr,
+}
+
+impl Probe {
+    /// Whether both leave by the same socket.
+    fn is_beside(&self, other: &Self) -> bool {
+        let of = |p: &Self| (Family::of(p.target), p.mark);
+        of(self) == of(other) && self.uplink == other.uplink && self.device == other.device
+    }
 }
 
 /// An answer.
@@ -136,6 +144,31 @@ impl Prober {
         Err(error)
     }
 
+    /// Sends many; for those of one line that follow each other the device is looked at once. Never waits.
+    /// Returns those that did not leave, as [`Prober::send`] would have.
+    ///
+    /// Each has a call of its own, and not all of them one: when it left is known to some microseconds
+    /// only where nothing else lies between that moment and the call.
+    pub fn send_all(&mut self, probes: &[Probe]) -> Vec<(u64, SendError)> {
+        let mut refused = Vec::new();
+        for line in probes.chunk_by(Probe::is_beside) {
+            let mut rest = line;
+            while let [first, others @ ..] = rest {
+                let sent = self.send_together(rest);
+                if sent > 0 {
+                    rest = &rest[sent..];
+                    continue;
+                }
+                // Again, with another socket, which says why it does not leave.
+                if let Err(error) = self.send(first.clone()) {
+                    refused.push((first.id, error));
+                }
+                rest = others;
+            }
+        }
+        refused
+    }
+
     /// Waits until at least one answer is there. Nothing is lost when the wait is given up.
     ///
     /// Waits for ever while no socket is open.
@@ -172,6 +205,25 @@ impl Prober {
         self.sockets.retain(|(uplink, _), _| keep(uplink));
     }
 
+    /// Sends those of one line by its socket, where it has one. Says how many left; the next one did not.
+    fn send_together(&mut self, probes: &[Probe]) -> usize {
+        let Some(first) = probes.first() else {
+            return 0;
+        };
+        let key = (first.uplink.clone(), Family::of(first.target));
+        let Self {
+            sockets,
+            key: hash,
+            counter,
+        } = self;
+        let socket = sockets.get_mut(&key);
+        let Some(socket) = socket.filter(|s| s.is_current(&first.device, first.mark)) else {
+            return 0;
+        };
+        let leaves = |p: &&Probe| socket.send(p.id, p.target, random(hash, counter)).is_ok();
+        probes.iter().take_while(leaves).count()
+    }
+
     fn try_send(
         &mut self,
         key: &(UplinkName, Family),
@@ -201,7 +253,6 @@ impl Prober {
             mark,
         };
         let socket = self.socket(key, binding)?;
-        socket.known_at = Instant::now();
         socket
             .send(id, target, token)
             .map_err(|error| SendError::Send {
@@ -247,14 +298,18 @@ impl Prober {
     }
 
     fn random(&mut self) -> u64 {
-        self.counter += 1;
-        self.key.hash_one(self.counter)
+        random(&self.key, &mut self.counter)
     }
 
     fn random_ident(&mut self) -> u16 {
         let [high, low, ..] = self.random().to_be_bytes();
         u16::from_be_bytes([high, low])
     }
+}
+
+fn random(key: &RandomState, counter: &mut u64) -> u64 {
+    *counter += 1;
+    key.hash_one(*counter)
 }
 
 fn errno_of(error: &io::Error) -> i32 {

@@ -35,9 +35,6 @@ const BATCH: usize = 16;
 const BATCHES_MAX: usize = 16;
 /// The longest IPv4 header and our packet, with room to notice one that is too long.
 const BUFFER: usize = 128;
-/// How long the device's index is believed: looking it up takes three calls. A send that fails looks
-/// again at once.
-const INDEX_AGE: Duration = Duration::from_millis(100);
 /// Errors in a row, with nothing read in between, after which a socket is given up.
 const ERRORS_MAX: u32 = 3;
 
@@ -66,8 +63,6 @@ pub(crate) struct Binding {
 #[derive(Debug)]
 pub(crate) struct EchoSocket {
     pub(crate) binding: Binding,
-    /// When the device of that name was last known to have that index.
-    pub(crate) known_at: Instant,
     fd: AsyncFd<Socket>,
     inbox: Inbox,
 }
@@ -90,7 +85,6 @@ impl EchoSocket {
                 errors_in_a_row: 0,
             },
             binding,
-            known_at: Instant::now(),
             fd: watch(socket)?,
         })
     }
@@ -100,10 +94,15 @@ impl EchoSocket {
         self.inbox.is_broken()
     }
 
-    /// Whether it can be used for this without looking the device up again.
+    /// Whether it can be used for this. The kernel is asked what the device that it is bound to is called
+    /// now: that is one call, where looking up the index of the name takes three.
     pub(crate) fn is_current(&self, device: &str, mark: Option<u32>) -> bool {
         let is_same = self.binding.device == device && self.binding.mark == mark;
-        is_same && !self.is_broken() && self.known_at.elapsed() < INDEX_AGE
+        let is_bound = || {
+            let name = self.fd.get_ref().device();
+            name.is_ok_and(|name| name.as_deref() == Some(device.as_bytes()))
+        };
+        is_same && !self.is_broken() && is_bound()
     }
 
     /// Sends one echo request and remembers it.

@@ -17,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use uplinkd_model::UplinkName;
 use uplinkd_probe::{Probe, Prober, Reply, SendError};
@@ -93,6 +96,34 @@ fn a_device_made_anew_under_the_old_name_works_at_once() {
             ip("link del old");
             ip("link del near");
             far.wire();
+        }
+    });
+}
+
+#[test]
+fn many_that_leave_together_are_each_answered_or_refused() {
+    in_netns(|| async {
+        for range in [PING_FOR_NOBODY, PING_FOR_US] {
+            allow_ping_sockets(range);
+            let mut prober = Prober::new();
+            let target = |id| match id {
+                7 => "127.255.255.255".to_owned(),
+                30.. => "::1".to_owned(),
+                _ => format!("127.0.0.{id}"),
+            };
+            let mut probes: Vec<_> = (1..=40).map(|id| probe(id, "lo", &target(id))).collect();
+            probes[20].device = "nowhere".to_owned();
+            probes[20].uplink = UplinkName::new("isp2").unwrap();
+            // The second time there are sockets, and the device is known.
+            for _ in 0..2 {
+                let refused = prober.send_all(&probes);
+                let why: Vec<_> = refused.iter().map(|(id, e)| (*id, e.errno())).collect();
+                let (barred, absent) = (Errno::EACCES as i32, Errno::ENODEV as i32);
+                assert_eq!(why, [(7, barred), (21, absent)], "range {range}");
+                let answered = collect(&mut prober, 38).await;
+                let expected = (1..=40).filter(|id| ![7, 21].contains(id));
+                assert_eq!(answered, expected.collect::<Vec<_>>(), "range {range}");
+            }
         }
     });
 }

@@ -205,11 +205,15 @@ fn prober(field: &Field, time: Duration) -> Result<Cost> {
         let turns = probes.chunks(usize::from(TARGETS)).cycle();
         for (round, turn) in (0..rounds).zip(turns) {
             clock.tick().await;
-            for (id, probe) in (round * u64::from(TARGETS)..).zip(turn) {
-                prober.send(Probe {
+            let turn = (round * u64::from(TARGETS)..).zip(turn);
+            let turn: Vec<_> = turn
+                .map(|(id, probe)| Probe {
                     id,
                     ..probe.clone()
-                })?;
+                })
+                .collect();
+            if let Some((_, error)) = prober.send_all(&turn).pop() {
+                return Err(error.into());
             }
             answered += prober.drain().len() as u64;
         }

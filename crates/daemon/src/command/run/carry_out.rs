@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use tracing::{debug, info, warn};
-use uplinkd_core::{Action, Event, event::Asking};
+use uplinkd_core::{Action, Event, ProbeId, event::Asking};
 use uplinkd_kernel::sysctl;
 use uplinkd_model::{Outcome, Plan, Step, notice::Notice};
 use uplinkd_probe::Inquiry;
@@ -18,9 +18,18 @@ const CONNECTIONS_MAX: usize = 200_000;
 
 impl Daemon {
     pub(super) fn carry_out(&mut self) {
-        while let Some(action) = self.controller.next_action() {
+        let mut echoes = Vec::new();
+        loop {
+            let action = self.controller.next_action();
+            if !matches!(action, Some(Action::Probe(_))) {
+                self.send(std::mem::take(&mut echoes));
+            }
+            // Where some could not be sent, the core may want more.
+            let Some(action) = action.or_else(|| self.controller.next_action()) else {
+                break;
+            };
             match action {
-                Action::Probe(probe) => self.probe(probe),
+                Action::Probe(probe) => echoes.extend(self.probe(probe)),
                 Action::Observe { nft } => self.observe(nft),
                 Action::Apply(plan) => self.apply(&plan),
                 Action::Count(indexes) => {
@@ -38,39 +47,49 @@ impl Daemon {
         self.note_claims();
     }
 
-    fn probe(&mut self, probe: uplinkd_core::Probe) {
+    /// Asks a question. An echo is handed back instead, to leave together with others.
+    fn probe(&mut self, probe: uplinkd_core::Probe) -> Option<uplinkd_probe::Probe> {
         let id = probe.id;
         let now = self.clock.now();
         self.recorder.asked(&probe, self.controller.config(), now);
-        let sent = match probe.asking {
-            Asking::Echo(target) => self
-                .prober
-                .send(uplinkd_probe::Probe {
+        let question = match probe.asking {
+            Asking::Echo(target) => {
+                return Some(uplinkd_probe::Probe {
                     id: id.0,
                     uplink: probe.uplink,
                     device: probe.device,
                     mark: Some(probe.mark),
                     target,
-                })
-                .map_err(anyhow::Error::from),
-            Asking::Question(question) => self
-                .asker
-                .ask(Inquiry {
-                    id: id.0,
-                    line: uplinkd_probe::Line {
-                        uplink: probe.uplink,
-                        family: question.family,
-                        device: probe.device,
-                        mark: Some(probe.mark),
-                    },
-                    question,
-                })
-                .context("cannot have a thread for probes"),
+                });
+            }
+            Asking::Question(question) => question,
         };
-        if let Err(error) = sent {
-            debug!(error = format!("{error:#}"), "probe not sent");
-            self.tell_core(Event::SendFailed { probe: id });
+        let inquiry = Inquiry {
+            id: id.0,
+            line: uplinkd_probe::Line {
+                uplink: probe.uplink,
+                family: question.family,
+                device: probe.device,
+                mark: Some(probe.mark),
+            },
+            question,
+        };
+        let asked = self.asker.ask(inquiry);
+        if let Err(error) = asked.context("cannot have a thread for probes") {
+            self.was_not_sent(id, &error);
         }
+        None
+    }
+
+    fn send(&mut self, echoes: Vec<uplinkd_probe::Probe>) {
+        for (id, error) in self.prober.send_all(&echoes) {
+            self.was_not_sent(ProbeId(id), &error.into());
+        }
+    }
+
+    fn was_not_sent(&mut self, probe: ProbeId, error: &anyhow::Error) {
+        debug!(error = format!("{error:#}"), "probe not sent");
+        self.tell_core(Event::SendFailed { probe });
     }
 
     fn observe(&mut self, nft: bool) {
