@@ -1,6 +1,7 @@
 //! Commands for those who work on uplinkd: `cargo xtask COMMAND`.
 
 mod bench;
+mod bpf;
 mod demo;
 mod setup;
 mod tests;
@@ -30,6 +31,9 @@ enum Command {
     Test,
     /// Check the house rules alone.
     Tidy,
+    /// Compile the program for the kernel that watches TCP connections. Needs clang; the result is
+    /// committed, so that only those who change it need one.
+    Bpf,
     /// Measure, in a laboratory of network namespaces on this machine.
     Bench {
         #[command(subcommand)]
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
     let Args { command } = Args::parse();
     let result = match command {
         Command::Bench { what } => bench::run(&what),
+        Command::Bpf => bpf::compile().map(|()| ExitCode::SUCCESS),
         Command::Demo { arguments } => demo::run(&arguments),
         Command::Test => tests::run().map(|()| ExitCode::SUCCESS),
         Command::Vm(vm) => vm::run(&vm).map(|()| ExitCode::SUCCESS),

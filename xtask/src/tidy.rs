@@ -1,9 +1,11 @@
-//! House rules that no other tool knows: which crate may use which, how long a file may be, and what
-//! must not be written into the repository.
+//! House rules that no other tool knows: which crate may use which, how long a file may be, what must
+//! not be written into the repository, and that what was compiled in it belongs to its source.
 
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
+
+use crate::bpf;
 
 /// A crate, what it may use of ours (`None`: all), and what it must never use of others.
 type Arrows = (
@@ -13,7 +15,7 @@ type Arrows = (
 );
 
 /// As in `docs/ARCHITECTURE.md`.
-const ARROWS: [Arrows; 14] = [
+const ARROWS: [Arrows; 15] = [
     (
         "model",
         Some(&[]),
@@ -34,6 +36,7 @@ const ARROWS: [Arrows; 14] = [
     ("kernel", Some(&["model"]), &[]),
     ("probe", Some(&["model"]), &["netlink-sys"]),
     ("advertise", Some(&["model"]), &["netlink-sys"]),
+    ("flows", Some(&["model"]), &["tokio", "netlink-sys"]),
     ("web", Some(&["api", "model"]), &["netlink-sys"]),
     ("lab", Some(&["model", "kernel"]), &[]),
     ("sim", Some(&["model", "policy", "core"]), &["tokio", "nix"]),
@@ -53,6 +56,7 @@ const FILE_LINES_MAX: usize = 800;
 pub(crate) fn run() -> Result<()> {
     let mut breaches = Vec::new();
     arrows(&mut breaches)?;
+    bpf::check(&mut breaches)?;
     for file in tracked_files()? {
         let Ok(text) = fs::read_to_string(&file) else {
             continue;

@@ -38,6 +38,6 @@ pub use net::Family;
 pub use plan::{Outcome, Plan, PlannedStep, Step};
 pub use policy::{Outlet, OutletKind, Policy};
 pub use prefix::{PrefixFacts, PrefixSource};
-pub use probe::{Counters, Limits, Permille, ProbeSpec, Profile, Rates};
+pub use probe::{Counters, FLOW_NUMBERS, Limits, Permille, ProbeSpec, Profile, Rates, TcpCounters};
 pub use reserve::Reserve;
 pub use target::{Host, Question, Service, Subject, Target};

@@ -38,6 +38,13 @@ pub struct ProbeSpec {
     /// In which time the penalty of a line that fails again and again is halved; none: it always
     /// returns as soon as it works.
     pub damping: Option<Duration>,
+    /// Whether forwarded TCP connections are watched for signs of trouble, where the kernel allows.
+    #[serde(default = "yes")]
+    pub tcp_sign: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// From where on something is not good any more, and from where on not good enough; none: never.
@@ -120,6 +127,7 @@ impl Profile {
             },
             hold: Duration::ZERO,
             damping: Some(Duration::from_secs(60)),
+            tcp_sign: true,
         }
     }
 }
@@ -165,6 +173,47 @@ impl Counters {
             rx_bytes: self.rx_bytes.checked_sub(before.rx_bytes)?,
             tx_bytes: self.tx_bytes.checked_sub(before.tx_bytes)?,
         })
+    }
+}
+
+/// How many numbers flows have in [`TcpCounters::again`].
+pub const FLOW_NUMBERS: usize = 16;
+
+/// What was seen of the TCP connections that leave by one family of an interface. It only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpCounters {
+    /// Segments that left with anything to acknowledge.
+    pub sent: u64,
+    /// Segments that came in and acknowledged something new.
+    pub acked: u64,
+    /// Segments that left once more, by a number of their flow: those of two numbers are of two flows
+    /// for certain. Flows to a host that has never answered share one.
+    pub again: [u64; FLOW_NUMBERS],
+    /// The sum of the round-trip times that were measured.
+    pub rtt_sum: Duration,
+    /// How many these are.
+    pub rtts: u64,
+}
+
+impl TcpCounters {
+    /// What was counted since then; none where the counters have begun again.
+    pub fn since(self, before: Self) -> Option<Self> {
+        let mut again = self.again;
+        for (now, before) in again.iter_mut().zip(before.again) {
+            *now = now.checked_sub(before)?;
+        }
+        Some(Self {
+            sent: self.sent.checked_sub(before.sent)?,
+            acked: self.acked.checked_sub(before.acked)?,
+            again,
+            rtt_sum: self.rtt_sum.checked_sub(before.rtt_sum)?,
+            rtts: self.rtts.checked_sub(before.rtts)?,
+        })
+    }
+
+    /// All segments that left once more.
+    pub fn all_again(self) -> u64 {
+        self.again.iter().sum()
     }
 }
 
