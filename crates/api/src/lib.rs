@@ -36,7 +36,7 @@ pub use explain::{
 };
 pub use message::{
     ApiError, BudgetStatus, Budgeted, Event, Events, Failback, GroupStatus, Level, ReserveStatus,
-    ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TierStatus,
+    ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TcpStatus, TierStatus,
     UplinkStatus, WaitingStatus, YieldingStatus,
 };
 pub use policy::{Policies, PolicyStatus};

@@ -97,9 +97,23 @@ pub struct UplinkStatus {
     pub carrier: Option<bool>,
     /// Who is asked whether it works.
     pub targets: Vec<TargetStatus>,
+    /// What its TCP connections did over the last minute; none where nobody watches them.
+    #[serde(default)]
+    pub tcp: Option<TcpStatus>,
     /// What it has used of its budget, both families together; none without one.
     #[serde(default)]
     pub budget: Option<BudgetStatus>,
+}
+
+/// What the TCP connections that leave by an uplink did over the last minute.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TcpStatus {
+    /// Their mean round-trip time in milliseconds; none where none was measured.
+    pub rtt_ms: Option<f64>,
+    /// Segments that left with anything to acknowledge.
+    pub sent: u64,
+    /// Those of them that had left before.
+    pub sent_again: u64,
 }
 
 /// What an uplink has used of its budget.

@@ -112,6 +112,7 @@ pub(crate) struct RawProbe {
     pub(crate) rtt: Option<RawLimits>,
     pub(crate) hold: Option<Spanned<String>>,
     pub(crate) damping: Option<Spanned<String>>,
+    pub(crate) tcp_sign: Option<Spanned<bool>>,
 }
 
 /// `loss` or `rtt` of `[probe]`.
@@ -342,6 +343,7 @@ impl RawProbe {
             rtt,
             hold: reader.text("hold", found),
             damping: reader.text("damping", found),
+            tcp_sign: reader.truth("tcp_sign", found),
         }
     }
 }

@@ -235,6 +235,10 @@ weight = 2
 # An uplink that fails again and again is held back: half-life of its penalty.
 #damping = "60s"
 
+# Watches, by a small program in the kernel, whether TCP connections send again
+# what is not acknowledged. Needs Linux 6.6; without it this sign is absent.
+#tcp_sign = true
+
 #[uplink.isp1.probe]
 #quorum = 1
 

@@ -68,6 +68,8 @@ pub struct Controller {
     schedule: Schedule,
     /// When counters are read next; none where no line is watched.
     count_at: Option<Time>,
+    /// TCP connections of some interfaces are watched.
+    watches_tcp: bool,
     observed: Option<Observed>,
     service: PerFamily<Service>,
     /// Which tier serves, for each outlet of the configuration in its order.
@@ -111,6 +113,7 @@ impl Controller {
             claims,
             schedule: Schedule::default(),
             count_at: None,
+            watches_tcp: false,
             observed: None,
             service: PerFamily::default(),
             departed: Vec::new(),
@@ -155,6 +158,7 @@ impl Controller {
             Event::Refused { probe, why } => self.take_refusal(probe, why, now),
             Event::SendFailed { probe } => self.take_send_failure(probe, now),
             Event::Counted(counters) => self.take_counters(&counters, now),
+            Event::CountedTcp(counters) => self.take_tcp(&counters, now),
             Event::Neighbour {
                 index,
                 address,

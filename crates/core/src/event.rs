@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use uplinkd_model::{
     Advice, Config, Connection, Counters, Family, NeighbourState, Observed, Outcome, Plan,
-    Question, Subject, Target, UplinkName,
+    Question, Subject, Target, TcpCounters, UplinkName,
     budget::{Day, Ledger},
     notice::Notice,
 };
@@ -69,6 +69,9 @@ pub enum Event {
     },
     /// The answer to [`Action::Count`], by the interfaces' indexes; without those that are gone.
     Counted(BTreeMap<u32, Counters>),
+    /// The answer to [`Action::CountTcp`], by the interfaces' indexes and families; without those of
+    /// which nothing is known.
+    CountedTcp(BTreeMap<(u32, Family), TcpCounters>),
     /// The kernel found something out about a neighbour, of whatever interface.
     Neighbour {
         /// The interface's index.
@@ -135,6 +138,9 @@ pub enum Action {
     /// Read the counters of the interfaces of these indexes; answer with [`Event::Counted`], or not at
     /// all.
     Count(Vec<u32>),
+    /// Watch the TCP connections of the interfaces of these indexes, and of no others, from now on;
+    /// answer with [`Event::CountedTcp`], or not at all.
+    CountTcp(Vec<u32>),
     /// Read the kernel; answer with [`Event::Observed`] or [`Event::ObserveFailed`].
     Observe {
         /// Also read our nft table back, which costs a process.

@@ -11,6 +11,7 @@
 pub(crate) mod damping;
 pub(crate) mod limits;
 pub(crate) mod neighbour;
+pub(crate) mod segments;
 pub(crate) mod traffic;
 
 use std::time::Duration;

@@ -29,6 +29,7 @@ pub use controller::{Controller, with_first_names};
 pub use event::{Action, Event, Probe, ProbeId};
 pub use facts::{LinkState, Usable, link_of};
 pub use families::PerFamily;
+pub use health::segments::TcpFigures;
 pub use policies::{Compiled, cgroup_paths};
 pub use prefixes::{LanNetwork, Prefixes, Translations, Unclaimed};
 pub use prepared::Prepared;

@@ -11,6 +11,7 @@ use uplinkd_model::{
 
 use crate::{
     PerFamily, Time, Waiting,
+    health::segments::TcpFigures,
     probe::{Figures, TargetVerdict},
 };
 
@@ -72,6 +73,8 @@ pub struct LineSnapshot {
     pub carrier: Option<bool>,
     /// Its targets.
     pub targets: Vec<TargetSnapshot>,
+    /// What its TCP connections did over the last minute; none where nobody watches them.
+    pub tcp: Option<TcpFigures>,
     /// What it has used of its budget, both families together; none without one.
     pub budget: Option<BudgetSnapshot>,
 }

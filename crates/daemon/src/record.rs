@@ -146,6 +146,14 @@ impl Recorder {
             let link = if is_of_link(reason) { " (link)" } else { "" };
             let event = format!("{to}{link}: {reason}");
             recording.event(Some(uplink.clone()), Some(*family), event, now);
+        } else if let Notice::Sign {
+            uplink,
+            family,
+            sign,
+        } = notice
+        {
+            let event = format!("sign: {sign}");
+            recording.event(Some(uplink.clone()), Some(*family), event, now);
         } else if *notice == Notice::Reloaded {
             recording.event(None, None, "reload".to_owned(), now);
         }

@@ -22,6 +22,7 @@ pub mod prefix;
 pub mod probe;
 pub mod record;
 pub mod reserve;
+pub mod sign;
 pub mod target;
 
 pub use advertise::{Advice, LanAdvice, OwnAdvert};
@@ -40,4 +41,5 @@ pub use policy::{Outlet, OutletKind, Policy};
 pub use prefix::{PrefixFacts, PrefixSource};
 pub use probe::{Counters, FLOW_NUMBERS, Limits, Permille, ProbeSpec, Profile, Rates, TcpCounters};
 pub use reserve::Reserve;
+pub use sign::Sign;
 pub use target::{Host, Question, Service, Subject, Target};

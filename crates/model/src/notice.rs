@@ -11,6 +11,7 @@ use crate::{
     ids::UplinkName,
     net::Family,
     probe::Permille,
+    sign::Sign,
 };
 
 /// Something worth telling.
@@ -33,6 +34,16 @@ pub enum Notice {
         to: Health,
         /// Why.
         reason: Reason,
+    },
+    /// Something in an uplink's traffic looked as if it were dead; its targets are asked at once.
+    Sign {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// Which family of it.
+        family: Family,
+        /// What it was.
+        #[serde(flatten)]
+        sign: Sign,
     },
     /// A group is served by other uplinks than before.
     Selection {
@@ -169,7 +180,7 @@ pub struct Share {
 impl Notice {
     /// Whether it is told only to those who want every detail.
     pub fn is_detail(&self) -> bool {
-        matches!(self, Self::Weights { .. })
+        matches!(self, Self::Weights { .. } | Self::Sign { .. })
     }
 
     /// Whether a person may need to look (`warn` in the log).
@@ -185,6 +196,7 @@ impl Notice {
             | Self::ReloadRefused { .. } => true,
             Self::Started
             | Self::Stopping
+            | Self::Sign { .. }
             | Self::Selection { .. }
             | Self::Weights { .. }
             | Self::GatewayChanged { .. }
@@ -225,6 +237,11 @@ impl fmt::Display for Notice {
                     "uplink {uplink} ({family}) went from {from} to {to}: {reason}"
                 )
             }
+            Self::Sign {
+                uplink,
+                family,
+                sign,
+            } => write!(f, "uplink {uplink} ({family}) is asked at once: {sign}"),
             Self::Selection {
                 group,
                 family,

@@ -315,7 +315,7 @@ impl World {
         }
         let only_probes = actions
             .iter()
-            .all(|a| matches!(a, Action::Probe(_) | Action::Count(_)));
+            .all(|a| matches!(a, Action::Probe(_) | Action::Count(_) | Action::CountTcp(_)));
         let is_due = self.is_failback_due();
         if !(was_answer && only_probes) || is_due {
             let before = self.said.in_service.clone();
@@ -334,7 +334,7 @@ impl World {
                     self.note_in(wait, Happening::List(self.shell.incarnation));
                 }
                 // There are no hosts here that would hear it.
-                Action::Advertise(_) => {}
+                Action::Advertise(_) | Action::CountTcp(_) => {}
                 Action::Count(_) => self.count(),
                 Action::WriteLedger(_) => {}
                 Action::Notify(notice) => self.say(|| format!("          says: {notice}")),

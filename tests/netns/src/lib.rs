@@ -9,6 +9,7 @@
 use std::{
     fmt::Write as _,
     net::IpAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -195,9 +196,17 @@ impl Rig {
         Ok(())
     }
 
-    /// Takes a daemon that a test has started in its own way.
-    pub fn adopt_daemon(&mut self, daemon: RouterDaemon) {
+    /// Starts the daemon by another program, which becomes it in the end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_daemon_by(&mut self, program: &Path, arguments: &[&str]) -> Result<()> {
+        self.daemon = None;
+        let environment = [("UPLINKD_LOG", "debug")];
+        let daemon =
+            RouterDaemon::start(&self.lab, &self.places, program, arguments, &environment)?;
         self.daemon = Some(daemon);
+        Ok(())
     }
 
     /// Ends the daemon as a service manager does and waits for it.

@@ -237,8 +237,8 @@ impl<'t> Player<'t> {
                     self.note(notice);
                     continue;
                 }
-                // A recording does not say what was used of a budget before it.
-                Action::Advertise(_) | Action::WriteLedger(_) => continue,
+                // A recording does not say what was used of a budget before it, nor what connections did.
+                Action::Advertise(_) | Action::WriteLedger(_) | Action::CountTcp(_) => continue,
             };
             self.controller.handle(event, self.now);
         }

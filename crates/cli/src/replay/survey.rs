@@ -143,6 +143,10 @@ impl Survey {
                 }
             }
             Seen::Event(event) => {
+                // What the daemon suspected, not what it decided.
+                if event.starts_with("sign: ") {
+                    return;
+                }
                 let event = event.replace("\"\"", "\"");
                 let Some(own) = self.line(line) else { return };
                 if event.starts_with("down (link)") {

@@ -208,6 +208,9 @@ impl Defaults {
             }
             None => {}
         }
+        if let Some(raw) = &raw.tcp_sign {
+            spec.tcp_sign = *raw.get_ref();
+        }
         if let Some(raw) = &raw.loss {
             let limits = quality::loss(raw, spec.loss, whose, found);
             is_sound &= limits.is_some();

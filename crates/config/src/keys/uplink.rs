@@ -289,6 +289,12 @@ const PROBE_KEYS: &[Key] = &[
         r#""60s""#,
         "half-life of the penalty that holds back an uplink which fails again and again; or \"off\"",
     ),
+    optional(
+        "tcp_sign",
+        Kind::Truth,
+        "true",
+        "whether TCP connections on the uplink are watched for signs of trouble, where the kernel allows",
+    ),
 ];
 
 /// `loss` of `[probe]`.

@@ -72,6 +72,7 @@ fn the_smallest_file_gets_every_default() {
             rtt: Limits::default(),
             hold: Duration::ZERO,
             damping: Some(Duration::from_secs(60)),
+            tcp_sign: true,
         };
         assert_eq!(access.probe, probe);
     }

@@ -362,6 +362,7 @@ burst = "200ms"
 rtt = { degraded = "300ms", fail = "800ms" }
 hold = "30s"
 damping = "off"
+tcp_sign = false
 "#;
     let parsed = parse("u.toml", text).unwrap();
     let [one, two] = parsed.uplinks() else {
@@ -369,6 +370,7 @@ damping = "off"
     };
     let probe = |u: &uplinkd_config::ParsedUplink| u.ipv4.clone().unwrap().probe;
     assert_eq!(probe(one).interval, Duration::from_secs(2));
+    assert!(probe(one).tcp_sign);
     assert_eq!(probe(one).loss.degraded, Some(Permille(50)));
     assert_eq!((one.yields, two.yields), (true, false));
     assert_eq!(two.rates.down, Some(12_500_000));
@@ -383,6 +385,7 @@ damping = "off"
         },
         hold: Duration::from_secs(30),
         damping: None,
+        tcp_sign: false,
         ..metered
     };
     assert_eq!(probe(two), expected);

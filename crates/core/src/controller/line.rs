@@ -15,7 +15,10 @@ use crate::{
     event::Asking,
     facts::{Known, Learned, LinkState, link_state},
     families::FAMILIES,
-    health::{damping::Damping, limits::GroupLimits, neighbour::Neighbour, traffic::Traffic},
+    health::{
+        damping::Damping, limits::GroupLimits, neighbour::Neighbour, segments::Segments,
+        traffic::Traffic,
+    },
     prefixes::Prefixes,
     probe::{Burst, TargetKey, TargetState},
 };
@@ -52,6 +55,8 @@ pub(super) struct LineState {
     pub(super) burst: Burst,
     /// What its interface counts.
     pub(super) traffic: Traffic,
+    /// What its TCP connections do.
+    pub(super) segments: Segments,
     /// Its gateway in the kernel's neighbour table.
     pub(super) neighbour: Neighbour,
     pub(super) damping: Damping,
@@ -86,6 +91,7 @@ impl LineState {
             was_silent: false,
             burst: Burst::default(),
             traffic: Traffic::default(),
+            segments: Segments::default(),
             neighbour: Neighbour::default(),
             damping: Damping::default(),
             limits: GroupLimits::default(),
@@ -418,6 +424,7 @@ impl Controller {
         };
         if !was_usable {
             line.traffic.start_anew();
+            line.segments.start_anew();
             // What comes in from now on is answered, even where the release is still owed.
             line.flush = line.flush.map(|_| mark_out);
         }

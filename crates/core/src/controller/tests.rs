@@ -15,6 +15,7 @@ mod found;
 mod groups;
 mod histories;
 mod policies;
+mod segments;
 mod services;
 mod tiers;
 mod weather;
@@ -97,6 +98,7 @@ fn plans(controller: &mut Controller, now: Time, answering: &[&str]) -> Vec<Plan
             | Action::Observe { .. }
             | Action::ListConnections
             | Action::Count(_)
+            | Action::CountTcp(_)
             | Action::WriteLedger(_)
             | Action::Notify(_)
             | Action::Advertise(_) => {}
@@ -306,6 +308,7 @@ fn drift_is_told_and_put_back() {
             | Action::Observe { .. }
             | Action::ListConnections
             | Action::Count(_)
+            | Action::CountTcp(_)
             | Action::WriteLedger(_)
             | Action::Probe(_)
             | Action::Advertise(_) => {}

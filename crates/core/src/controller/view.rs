@@ -109,6 +109,7 @@ impl Controller {
             },
             carrier: link.map(|l| l.carrier),
             targets: keys.map(|key| self.target_snapshot(key)).collect(),
+            tcp: state.segments.figures(),
             budget: self.budget_snapshot(state.uplink),
         }
     }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use uplinkd_model::{
-    Counters, Family, Health, NeighbourState, ProbeSpec, Reason, Target, notice::Notice,
+    Counters, Family, Health, NeighbourState, ProbeSpec, Reason, Sign, Target, TcpCounters,
+    notice::Notice,
 };
 
 use super::{Controller, line::LineState, line::access, serve::News};
@@ -57,7 +58,7 @@ impl Controller {
         }
         for index in 0..self.lines.len() {
             if self.lines[index].neighbour.is_silent(now) {
-                self.begin_burst(index, now);
+                self.suspect(index, Sign::GatewayMissed, now);
             }
             if self.lines[index].wake_at.is_some_and(|at| at <= now) {
                 self.rejudge(index, now);
@@ -190,14 +191,28 @@ impl Controller {
         misses_needed(&self.access_of(line).probe, &self.asked_targets(line))
     }
 
-    /// Asks all targets of a line now, and often from now on.
-    fn begin_burst(&mut self, line: usize, now: Time) {
-        if self.lines[line].burst.begin(now) {
+    /// Something in the traffic of a line looks wrong.
+    fn suspect(&mut self, line: usize, sign: Sign, now: Time) {
+        if self.begin_burst(line, now) {
+            let (uplink, family) = (self.uplink_of(line).name.clone(), self.lines[line].family);
+            self.notify(Notice::Sign {
+                uplink,
+                family,
+                sign,
+            });
+        }
+    }
+
+    /// Asks all targets of a line now, and often from now on. Says whether that is new.
+    fn begin_burst(&mut self, line: usize, now: Time) -> bool {
+        let is_new = self.lines[line].burst.begin(now);
+        if is_new {
             for key in TargetKey::all(line, self.lines[line].targets.len()) {
                 self.lines[line].targets[key.target].begin_burst();
                 self.schedule.hasten(key, now);
             }
         }
+        is_new
     }
 
     /// Asks a target that has fallen silent on the other lines as well: where it is silent there too, it
@@ -246,6 +261,9 @@ impl Controller {
         line.burst.end();
         if line.judged == Health::Up {
             line.traffic.was_false_alarm();
+            line.segments.was_false_alarm(now);
+        } else {
+            line.segments.was_right();
         }
         let first = now + spec.interval / u32::try_from(count).unwrap_or(u32::MAX).max(1);
         for key in asked {
@@ -326,10 +344,34 @@ impl Controller {
         let is_moving = self
             .lines
             .iter()
-            .any(|l| is_counted(l) && (l.traffic.is_moving() || l.burst.is_on()));
+            .filter(|l| is_counted(l))
+            .any(|l| l.traffic.is_moving() || l.burst.is_on() || l.segments.is_stalling(now));
         let wait = if is_moving { COUNT_MOVING } else { COUNT_QUIET };
         self.count_at = Some(now + wait);
         self.actions.push_back(Action::Count(indexes));
+        self.count_tcp();
+    }
+
+    /// Asks what TCP connections do, of the lines that the file wants it of. The last time is when
+    /// there is none any more, so that nobody goes on counting.
+    fn count_tcp(&mut self) {
+        let lines = self.lines.iter();
+        let wanted = lines.filter(|l| is_counted(l) && access(&self.config, l).probe.tcp_sign);
+        let mut indexes: Vec<_> = wanted
+            .filter_map(|l| Some(l.link.usable()?.device.index))
+            .collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        for line in &mut self.lines {
+            if !access(&self.config, line).probe.tcp_sign {
+                // What was seen before is not to be shown, nor compared with what is seen later.
+                line.segments.start_anew();
+            }
+        }
+        let is_wanted = !indexes.is_empty();
+        if std::mem::replace(&mut self.watches_tcp, is_wanted) || is_wanted {
+            self.actions.push_back(Action::CountTcp(indexes));
+        }
     }
 
     /// Begins to read counters, where there is a line to be watched.
@@ -349,7 +391,24 @@ impl Controller {
                 continue;
             };
             if line.traffic.take(*counters, now) {
-                self.begin_burst(index, now);
+                self.suspect(index, Sign::TooFewComeIn, now);
+            }
+        }
+    }
+
+    /// What was seen of TCP connections.
+    pub(super) fn take_tcp(&mut self, counters: &BTreeMap<(u32, Family), TcpCounters>, now: Time) {
+        for index in 0..self.lines.len() {
+            let line = &mut self.lines[index];
+            if !access(&self.config, line).probe.tcp_sign {
+                continue;
+            }
+            let device = line.link.usable().map(|u| u.device.index);
+            let counters = device.and_then(|d| counters.get(&(d, line.family)));
+            if let Some(counters) = counters
+                && let Some(sign) = line.segments.take(*counters, now)
+            {
+                self.suspect(index, sign, now);
             }
         }
     }
@@ -367,7 +426,7 @@ impl Controller {
             let is_its =
                 usable.is_some_and(|u| u.device.index == index && u.gateway == Some(address));
             if is_its && self.lines[line].neighbour.take(state, now) {
-                self.begin_burst(line, now);
+                self.suspect(line, Sign::GatewayMissed, now);
             }
         }
     }

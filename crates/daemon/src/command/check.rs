@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anstream::{eprintln, println};
 use uplinkd_config::{Diagnostic, Parsed};
+use uplinkd_flows::Flows;
 use uplinkd_kernel::Kernel;
 use uplinkd_model::policy::{Clause, Selector};
 use uplinkd_policy::Shadow;
@@ -58,6 +59,9 @@ pub fn run(file: &Path, state_dir: &Path, file_only: bool, json: bool) -> anyhow
         } else {
             "the file and this machine are"
         };
+        if !file_only && let Some(note) = tcp_note(&loaded.parsed) {
+            eprintln!("note: {note}");
+        }
         match (is_good, diagnostics.is_empty()) {
             (true, true) => println!("{what} fine"),
             (true, false) => println!("{what} usable; see the warnings"),
@@ -65,6 +69,20 @@ pub fn run(file: &Path, state_dir: &Path, file_only: bool, json: bool) -> anyhow
         }
     }
     Ok(if is_good { Exit::Yes } else { Exit::No })
+}
+
+/// Why the TCP connections of uplinks cannot be watched here, where the file does not forbid it. That
+/// is no fault: lines are judged without this sign.
+fn tcp_note(parsed: &Parsed) -> Option<String> {
+    let uplinks = parsed.uplinks().iter();
+    let mut families = uplinks.flat_map(|u| u.ipv4.iter().chain(&u.ipv6));
+    if !families.any(|access| access.probe.tcp_sign) {
+        return None;
+    }
+    let why = Flows::check().err()?;
+    Some(format!(
+        "TCP connections cannot be watched here: {why}; lines are judged without this sign"
+    ))
 }
 
 /// Policies that can never be reached, each with those that hide it.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uplinkd_api::{
     BudgetStatus, GroupStatus, ServingStatus, State, Status, SysctlStatus, TargetState,
-    TargetStatus, TierStatus, UplinkStatus, WaitingStatus, YieldingStatus,
+    TargetStatus, TcpStatus, TierStatus, UplinkStatus, WaitingStatus, YieldingStatus,
 };
 use uplinkd_core::{
     Controller, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Time,
@@ -160,6 +160,11 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
         deprecated: line.deprecated.iter().map(ToString::to_string).collect(),
         carrier: line.carrier,
         targets: line.targets.iter().map(target).collect(),
+        tcp: line.tcp.map(|tcp| TcpStatus {
+            rtt_ms: tcp.rtt.map(milliseconds),
+            sent: tcp.sent,
+            sent_again: tcp.again,
+        }),
         budget: line.budget.map(|b| BudgetStatus {
             used: b.used,
             limit: b.limit,
@@ -315,6 +320,7 @@ mod tests {
             deprecated: vec![],
             carrier: Some(true),
             targets: vec![],
+            tcp: None,
             budget: None,
         }
     }

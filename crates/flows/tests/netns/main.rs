@@ -281,6 +281,49 @@ fn it_follows_interfaces_and_leaves_nothing_behind() {
     });
 }
 
+/// What a packet costs, by the kernel's own count, and what a question and its answer take with and
+/// without it: run with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn cost() {
+    with_far_side(|far| {
+        let _stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).unwrap();
+        let mut stream = far.connect("10.9.0.2");
+        let mut flows = Flows::default();
+        let near = if_nametoindex("near").unwrap();
+        let mut best = [Duration::MAX; 2];
+        for round in 0..10 {
+            let is_watched = round % 2;
+            let wanted: &[u32] = if is_watched == 1 { &[near] } else { &[] };
+            flows.count(wanted);
+            let began = Instant::now();
+            for _ in 0..5000 {
+                ask(&mut stream);
+            }
+            best[is_watched] = best[is_watched].min(began.elapsed() / 5000);
+        }
+        println!(
+            "a question and its answer: {:?} without, {:?} with",
+            best[0], best[1]
+        );
+        for hook in [TcAttachType::Egress, TcAttachType::Ingress] {
+            for program in SchedClassifier::query_tcx("near", hook).unwrap().1 {
+                let (time, count) = (program.run_time(), program.run_count());
+                let each = time.as_nanos() / u128::from(count.max(1));
+                println!("{hook:?}: {count} packets, {each} ns each");
+            }
+        }
+        let began = Instant::now();
+        for _ in 0..1000 {
+            flows.count(&[near]);
+        }
+        println!("a reading of both families: {:?}", began.elapsed() / 1000);
+        let began = Instant::now();
+        Flows::check().unwrap();
+        println!("loading: {:?}", began.elapsed());
+    });
+}
+
 /// How many flows sent something again, at least.
 fn flows(counters: &TcpCounters) -> usize {
     counters.again.iter().filter(|n| **n > 0).count()

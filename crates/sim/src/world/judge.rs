@@ -231,6 +231,7 @@ impl World {
                 Action::Apply(plan) => takes_out(plan),
                 Action::Probe(_)
                 | Action::Count(_)
+                | Action::CountTcp(_)
                 | Action::Observe { .. }
                 | Action::ListConnections
                 | Action::WriteLedger(_)

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use uplinkd_api::{Status, TargetState, TargetStatus};
 use uplinkd_lab::{
-    Fault, LabSpec, RouterDaemon, find_program, harness::Skipped, programs, stretched,
+    Fault, LabSpec, find_program, harness::Skipped, programs, stretched,
 };
 use uplinkd_netns_tests::{EVENTUALLY, Rig, config, find_uplink, isp};
 
@@ -135,17 +135,14 @@ pub(crate) fn the_rights_that_the_unit_leaves_are_enough() -> Result<()> {
         format!("+{name}")
     });
     let rights = rights.collect::<Vec<_>>().join(",");
-    let mut command: Command = rig.places().command(&programs::find("setpriv")?);
-    command
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .args(["--inh-caps", &rights, "--ambient-caps", &rights])
-        .args(["--bounding-set", &format!("-all,{rights}")])
-        .arg("--no-new-privs")
-        .arg(&copy)
-        .arg("run")
-        .env("UPLINKD_LOG", "debug");
-    let daemon = RouterDaemon::start_command(rig.lab(), rig.places(), command)?;
-    rig.adopt_daemon(daemon);
+    let bounds = format!("-all,{rights}");
+    let copy = copy.to_str().context("a name")?;
+    let words = [
+        &["--reuid", "65534", "--regid", "65534", "--clear-groups"][..],
+        &["--inh-caps", &rights, "--ambient-caps", &rights],
+        &["--bounding-set", &bounds, "--no-new-privs", copy, "run"],
+    ];
+    rig.start_daemon_by(&programs::find("setpriv")?, &words.concat())?;
     rig.wait_settled()?;
     let serves = |s: &Status, line| find_uplink(s, isp(line)).is_some_and(|u| u.in_service);
     let is_powerless =

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod commands;
 mod common;
+mod connections;
 mod far;
 mod neighbours;
 mod pages;
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
                 a_gateway_that_drops_echoes
                 a_gateway_that_drops_echoes_by_ipv6
                 a_gateway_that_is_gone;
+            connections:
+                connections_that_send_again_are_a_sign
+                nothing_stays_behind_a_daemon_that_was_killed
+                without_the_right_to_watch_it_runs_on;
             pages:
                 a_page_that_is_another_one
                 a_certificate_of_somebody_else

@@ -204,6 +204,7 @@ impl Driver {
             Action::Notify(_)
             | Action::Advertise(_)
             | Action::Count(_)
+            | Action::CountTcp(_)
             | Action::WriteLedger(_) => {}
         }
         Ok(())

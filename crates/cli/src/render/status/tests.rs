@@ -387,6 +387,7 @@ fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
         prefix: None,
         deprecated: vec![],
         carrier: Some(true),
+        tcp: None,
         budget: None,
         targets: vec![TargetStatus {
             target: "icmp:1.1.1.1".to_owned(),

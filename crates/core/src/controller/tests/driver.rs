@@ -149,7 +149,7 @@ impl Driver {
                         rtt: Duration::from_millis(1),
                     }
                 }
-                Action::Count(_) | Action::WriteLedger(_) => continue,
+                Action::Count(_) | Action::CountTcp(_) | Action::WriteLedger(_) => continue,
                 Action::Notify(notice) => {
                     self.notices.push(notice);
                     continue;

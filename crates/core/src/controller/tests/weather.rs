@@ -59,6 +59,8 @@ pub(super) struct Site {
     pub(super) written: Vec<(u64, uplinkd_model::budget::Ledger)>,
     /// Everything else that was told.
     pub(super) notices: Vec<Notice>,
+    /// Interfaces whose TCP connections are to be watched.
+    pub(super) watched: Vec<u32>,
     /// Probes sent by isp1.
     pub(super) asked: u64,
     /// Answers of one moment are told together.
@@ -106,6 +108,7 @@ pub(super) fn site_of(
         counters: [Counters::default(); 2],
         counted_at: 0,
         told: Vec::new(),
+        watched: Vec::new(),
         asked: 0,
         is_batching: false,
         written: Vec::new(),
@@ -219,6 +222,10 @@ impl Site {
                 }
                 Action::WriteLedger(ledger) => {
                     self.written.push((self.now, ledger));
+                    continue;
+                }
+                Action::CountTcp(indexes) => {
+                    self.watched = indexes;
                     continue;
                 }
                 Action::Advertise(_) => continue,
@@ -534,7 +541,7 @@ fn a_gateway_that_the_kernel_misses_is_a_sign() {
     }
 }
 
-fn metered(spec: &mut ProbeSpec) {
+pub(super) fn metered(spec: &mut ProbeSpec) {
     let targets = std::mem::take(&mut spec.targets);
     *spec = ProbeSpec {
         targets,

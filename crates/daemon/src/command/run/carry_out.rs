@@ -38,6 +38,7 @@ impl Daemon {
                     self.recorder.counted(&counted, config, now);
                     self.tell_core(Event::Counted(counted));
                 }
+                Action::CountTcp(indexes) => self.count_tcp(&indexes),
                 Action::ListConnections => self.list_connections(),
                 Action::WriteLedger(ledger) => self.ledger.write(ledger),
                 Action::Notify(notice) => self.tell(&notice),
@@ -45,6 +46,17 @@ impl Daemon {
             }
         }
         self.note_claims();
+    }
+
+    /// Where they cannot be watched this is said once, and lines are judged without.
+    fn count_tcp(&mut self, indexes: &[u32]) {
+        let reading = self.flows.count(indexes);
+        for error in reading.news {
+            info!(reason = %error, "TCP connections are not watched; lines are judged without this sign");
+        }
+        if !reading.counters.is_empty() {
+            self.tell_core(Event::CountedTcp(reading.counters));
+        }
     }
 
     /// Asks a question. An echo is handed back instead, to leave together with others.

@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{debug, trace, warn};
 use uplinkd_advertise::Advertiser;
 use uplinkd_core::{Controller, Event, ProbeId, Time, cgroup_paths, event::HintKind};
+use uplinkd_flows::Flows;
 use uplinkd_kernel::{Hint, Kernel, Watch};
 use uplinkd_model::notice::Notice;
 use uplinkd_policy::Shadow;
@@ -91,6 +92,7 @@ struct Daemon {
     watch: Watch,
     prober: Prober,
     asker: Asker,
+    flows: Flows,
     advertiser: Advertiser,
     controller: Controller,
     clock: Clock,
@@ -163,6 +165,7 @@ impl Daemon {
             watch,
             prober: Prober::new(),
             asker: Asker::new(),
+            flows: Flows::default(),
             advertiser: Advertiser::new(),
             controller,
             clock,
