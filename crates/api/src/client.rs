@@ -22,6 +22,7 @@ use crate::{
     Budgeted,
     explain::{Explain, ExplainConnection},
     message::{ApiError, Event, Events, Failback, Status},
+    operate::{Operated, Probed},
     path,
     policy::Policies,
     query::{ConnectionQuery, ExplainQuery},
@@ -32,6 +33,8 @@ use crate::{
 const BODY_MAX: usize = 32 << 20;
 /// How long an answer may take. The daemon answers in milliseconds, or is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where the daemon reads files or waits for targets.
+const LONG_PATIENCE: Duration = Duration::from_secs(90);
 /// How long a stream may be silent: the daemon sends a sign of life every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 
@@ -53,10 +56,12 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Somebody listens, but does not answer in time.
-    #[error("uplinkd at {} did not answer within {} s", socket.display(), PATIENCE.as_secs())]
+    #[error("uplinkd at {} did not answer within {} s", socket.display(), within.as_secs())]
     Silent {
         /// The socket.
         socket: PathBuf,
+        /// How long it had.
+        within: Duration,
     },
     /// The connection ended before the answer did, as when the daemon stops.
     #[error("the connection to uplinkd at {} broke", socket.display())]
@@ -190,10 +195,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; 403 for who may not, 404 for an unknown group, 409 where nothing waits.
     pub async fn failback(&self, group: &str) -> Result<Failback, ClientError> {
-        // A name with other characters is no group's, and must not become another path.
-        let escaped: String = form_urlencoded::byte_serialize(group.as_bytes()).collect();
-        let asked = path::FAILBACK.replace("{name}", &escaped.replace('+', "%20"));
-        self.ask(Method::POST, &asked).await
+        self.ask(Method::POST, &named(path::FAILBACK, group)).await
     }
 
     /// Sets how many bytes an uplink has used of its budget in this period.
@@ -201,10 +203,103 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; 403 for who may not, 404 for an unknown uplink, 409 for one without a budget.
     pub async fn set_budget(&self, uplink: &str, used: u64) -> Result<Budgeted, ClientError> {
-        let escaped: String = form_urlencoded::byte_serialize(uplink.as_bytes()).collect();
-        let asked = path::BUDGET.replace("{name}", &escaped.replace('+', "%20"));
+        let asked = named(path::BUDGET, uplink);
         self.ask(Method::POST, &asked.replace("{used}", &used.to_string()))
             .await
+    }
+
+    /// Lets no new connections use an uplink, for so many seconds, or until it is undrained.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for all that follow; 403 for who may not, 404 for an unknown uplink.
+    pub async fn drain(
+        &self,
+        uplink: &str,
+        seconds: Option<u64>,
+        why: Option<&str>,
+    ) -> Result<Operated, ClientError> {
+        let query = [("for", seconds.map(|s| s.to_string())), reason(why)];
+        self.order(&named(path::DRAIN, uplink), &query).await
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// 409 where the uplink is not drained.
+    pub async fn undrain(&self, uplink: &str, why: Option<&str>) -> Result<Operated, ClientError> {
+        self.order(&named(path::UNDRAIN, uplink), &[reason(why)])
+            .await
+    }
+
+    /// Lets new connections use one uplink alone, while it is up, for so many seconds.
+    ///
+    /// # Errors
+    /// 409 for an uplink that is drained.
+    pub async fn prefer(
+        &self,
+        uplink: &str,
+        seconds: u64,
+        why: Option<&str>,
+    ) -> Result<Operated, ClientError> {
+        let query = [("for", Some(seconds.to_string())), reason(why)];
+        self.order(&named(path::PREFER, uplink), &query).await
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// 409 where none is preferred.
+    pub async fn unprefer(&self, why: Option<&str>) -> Result<Operated, ClientError> {
+        self.order(path::UNPREFER, &[reason(why)]).await
+    }
+
+    /// Has all targets of an uplink asked at once, and waits for their answers.
+    ///
+    /// # Errors
+    /// 404 for an unknown uplink.
+    pub async fn probe(&self, uplink: &str) -> Result<Probed, ClientError> {
+        let asked = named(path::PROBE, uplink);
+        self.ask_within(LONG_PATIENCE, Method::POST, &asked).await
+    }
+
+    /// Has the file read again; with `confirm`, the configuration of before is put back after so many
+    /// seconds unless [`Client::confirm`] comes first.
+    ///
+    /// # Errors
+    /// 422 for a file with mistakes.
+    pub async fn reload(
+        &self,
+        confirm: Option<u64>,
+        why: Option<&str>,
+    ) -> Result<Operated, ClientError> {
+        let query = [("confirm", confirm.map(|s| s.to_string())), reason(why)];
+        let asked = with_query(path::RELOAD, &query);
+        self.ask_within(LONG_PATIENCE, Method::POST, &asked).await
+    }
+
+    /// Says that the configuration on trial is good.
+    ///
+    /// # Errors
+    /// 409 where none is on trial.
+    pub async fn confirm(&self, why: Option<&str>) -> Result<Operated, ClientError> {
+        self.order(path::CONFIRM, &[reason(why)]).await
+    }
+
+    /// Has the configuration of before put back at once.
+    ///
+    /// # Errors
+    /// 409 where none is on trial.
+    pub async fn rollback(&self, why: Option<&str>) -> Result<Operated, ClientError> {
+        let asked = with_query(path::ROLLBACK, &[reason(why)]);
+        self.ask_within(LONG_PATIENCE, Method::POST, &asked).await
+    }
+
+    async fn order(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<Operated, ClientError> {
+        self.ask(Method::POST, &with_query(path, query)).await
     }
 
     /// Hands over events as they happen, until `take` breaks it off or the daemon goes away.
@@ -261,7 +356,16 @@ impl Client {
         method: Method,
         asked: &str,
     ) -> Result<T, ClientError> {
-        self.in_time(async {
+        self.ask_within(PATIENCE, method, asked).await
+    }
+
+    async fn ask_within<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        method: Method,
+        asked: &str,
+    ) -> Result<T, ClientError> {
+        self.within(patience, async {
             let response = self.request(method, asked).await?;
             let body = self.succeeded(response).await?;
             let bytes = self.collect(body).await?;
@@ -329,9 +433,18 @@ impl Client {
         &self,
         answer: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+        self.within(PATIENCE, answer).await
+    }
+
+    async fn within<T>(
+        &self,
+        within: Duration,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        timeout(within, answer).await.unwrap_or_else(|_| {
             Err(ClientError::Silent {
                 socket: self.socket.clone(),
+                within,
             })
         })
     }
@@ -348,6 +461,30 @@ impl Client {
             socket: self.socket.clone(),
             what: what.to_string(),
         }
+    }
+}
+
+/// The path of something by its name. A name with other characters than those of names is nobody's, and
+/// must not become another path.
+fn named(path: &str, name: &str) -> String {
+    let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    path.replace("{name}", &escaped.replace('+', "%20"))
+}
+
+fn reason(why: Option<&str>) -> (&'static str, Option<String>) {
+    ("why", why.map(str::to_owned))
+}
+
+fn with_query(path: &str, query: &[(&str, Option<String>)]) -> String {
+    let mut words = form_urlencoded::Serializer::new(String::new());
+    for (key, value) in query {
+        if let Some(value) = value {
+            words.append_pair(key, value);
+        }
+    }
+    match words.finish() {
+        words if words.is_empty() => path.to_owned(),
+        words => format!("{path}?{words}"),
     }
 }
 

@@ -10,10 +10,20 @@
 //! | `GET /v1/policies` | [`Policies`] |
 //! | `GET /v1/explain?to=B&…` | [`Explain`]; the parameters are [`ExplainQuery`]'s fields |
 //! | `GET /v1/explain/connection?from=A&to=B&…` | [`ExplainConnection`]; likewise [`ConnectionQuery`] |
-//! | `POST /v1/groups/NAME/failback` | [`Failback`]; only for root and the daemon's own user |
+//! | `POST /v1/groups/NAME/failback` | [`Failback`]; like all that follow, only for root and the daemon's own user |
+//! | `POST /v1/uplinks/NAME/drain?for=SECONDS` | [`Operated`]; no new connections by it; without `for` until undrained |
+//! | `POST /v1/uplinks/NAME/undrain` | [`Operated`] |
+//! | `POST /v1/uplinks/NAME/prefer?for=SECONDS` | [`Operated`]; new connections by it alone |
+//! | `POST /v1/unprefer` | [`Operated`] |
+//! | `POST /v1/uplinks/NAME/probe` | [`Probed`]: all targets are asked at once |
+//! | `POST /v1/reload?confirm=SECONDS` | [`Operated`]; 422 with a report where the file has mistakes |
+//! | `POST /v1/confirm` | [`Operated`]: what is in force on trial stays |
+//! | `POST /v1/rollback` | [`Operated`]: what was before is put back at once |
+//!
+//! Those that change something take `why=TEXT` as well, which the event log keeps.
 //!
 //! Anything but success answers with an [`ApiError`]: 400 for what cannot be understood, 403 for who
-//! may not, 404 for what is not there, 409 for what has nothing to do, 503 while the daemon is too
+//! may not, 404 for what is not there, 409 for what has nothing to do, 422 for a file with mistakes, 503 while the daemon is too
 //! busy. Within `/v1` fields are added, never renamed
 //! or removed, so a reader must ignore what it does not know.
 //!
@@ -22,6 +32,7 @@
 mod client;
 mod explain;
 mod message;
+mod operate;
 mod policy;
 mod query;
 mod sse;
@@ -38,6 +49,10 @@ pub use message::{
     ApiError, BudgetStatus, Budgeted, Event, Events, Failback, GroupStatus, Level, ReserveStatus,
     ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TcpStatus, TierStatus,
     UplinkStatus, WaitingStatus, YieldingStatus,
+};
+pub use operate::{
+    CONFIRM_MAX, Operated, Probed, ProbedFamily, ProbedTarget, SPAN_MAX, TrialStatus, WHY_MAX,
+    WishStatus,
 };
 pub use policy::{Policies, PolicyStatus};
 pub use query::{ConnectionQuery, ExplainQuery};
@@ -69,6 +84,22 @@ pub mod path {
     pub const FAILBACK: &str = "/v1/groups/{name}/failback";
     /// [`crate::Budgeted`], by POST; `{name}` stands for the uplink, `{used}` for the bytes that it has used.
     pub const BUDGET: &str = "/v1/uplinks/{name}/budget/{used}";
+    /// [`crate::Operated`], by POST: `?for=SECONDS&why=TEXT`.
+    pub const DRAIN: &str = "/v1/uplinks/{name}/drain";
+    /// [`crate::Operated`], by POST.
+    pub const UNDRAIN: &str = "/v1/uplinks/{name}/undrain";
+    /// [`crate::Operated`], by POST: `?for=SECONDS&why=TEXT`.
+    pub const PREFER: &str = "/v1/uplinks/{name}/prefer";
+    /// [`crate::Operated`], by POST.
+    pub const UNPREFER: &str = "/v1/unprefer";
+    /// [`crate::Probed`], by POST.
+    pub const PROBE: &str = "/v1/uplinks/{name}/probe";
+    /// [`crate::Operated`], by POST: `?confirm=SECONDS&why=TEXT`.
+    pub const RELOAD: &str = "/v1/reload";
+    /// [`crate::Operated`], by POST.
+    pub const CONFIRM: &str = "/v1/confirm";
+    /// [`crate::Operated`], by POST.
+    pub const ROLLBACK: &str = "/v1/rollback";
     /// The name of the server-sent event that says that some were missed.
     pub const RESYNC: &str = "resync";
 }

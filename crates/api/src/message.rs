@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uplinkd_model::{Family, Health, Reserve, budget::AtLimit, notice::Notice};
+
+use crate::operate::{TrialStatus, WishStatus};
 
 /// Everything that a person or a script may want to know at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,12 @@ pub struct Status {
     pub settled: bool,
     /// What keeps it from settling, or did last.
     pub last_problem: Option<String>,
+    /// The configuration in force is on trial, and somebody has to confirm it.
+    #[serde(default)]
+    pub trial: Option<TrialStatus>,
+    /// The configuration of before was put back, and the file is not what is in force: why.
+    #[serde(default)]
+    pub rolled_back: Option<String>,
     /// The uplinks, in the order of the file; one entry for each family that is in use.
     pub uplinks: Vec<UplinkStatus>,
     /// The groups that are in use and the uplinks that policies name, `default` first; one entry
@@ -103,6 +112,15 @@ pub struct UplinkStatus {
     /// What it has used of its budget, both families together; none without one.
     #[serde(default)]
     pub budget: Option<BudgetStatus>,
+    /// Somebody wants no new connections by it.
+    #[serde(default)]
+    pub drained: Option<WishStatus>,
+    /// It takes none now: it is drained, and another one serves.
+    #[serde(default)]
+    pub idle: bool,
+    /// Somebody wants new connections by it alone, while it is up.
+    #[serde(default)]
+    pub preferred: Option<WishStatus>,
 }
 
 /// What the TCP connections that leave by an uplink did over the last minute.
@@ -221,6 +239,9 @@ pub struct GroupStatus {
     pub last_resort: bool,
     /// Why it is served so, for people.
     pub reason: String,
+    /// Somebody wants its new connections by one uplink, which carries them, whatever the tiers.
+    #[serde(default)]
+    pub preferred: bool,
 }
 
 /// A preference level.
@@ -396,6 +417,12 @@ pub struct ApiError {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// All mistakes of a file as `uplinkd check` shows them, over several lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    /// The same as `uplinkd check --json` has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Value>,
 }
 
 impl ApiError {
@@ -404,6 +431,8 @@ impl ApiError {
         Self {
             message: message.into(),
             hint: None,
+            report: None,
+            problems: None,
         }
     }
 

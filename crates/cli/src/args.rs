@@ -1,16 +1,22 @@
 //! The command line.
 
+mod operate;
+
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use uplinkd_api::{ConnectionQuery, ExplainQuery, IcmpType, MacAddress, Protocol, parse_dscp};
 
+pub(crate) use operate::{DrainArgs, PreferArgs, ProbeArgs, Reasoned, ReloadArgs, UndrainArgs};
+
 use crate::accounts;
 
 const ABOUT_LONG: &str = "\
-Asks a running uplinkd how the internet is, what happened, and where traffic goes.
+Asks a running uplinkd how the internet is, what happened, and where traffic goes, and tells it what \
+to do.
 
-Needs no privileges, but for `failback` and `budget`, and changes nothing else. The daemon is found by its runtime directory: where \
+Asking needs no privileges. What changes something (drain, prefer, probe, reload, failback, budget \
+and their ends) is for root and the daemon's own user. The daemon is found by its runtime directory: where \
 `uplinkd run` was given another --runtime-dir than /run/uplinkd, give the same one here, or set \
 UPLINKD_RUNTIME_DIR for both.";
 
@@ -23,15 +29,20 @@ Examples:
   uplinkctl explain --to 1.1.1.1 --if-down isp1
                                         where would it go if isp1 failed?
   uplinkctl failback calls              back to the better line, now
+  uplinkctl drain isp1 --for 2h --why 'new modem'
+                                        nothing new by isp1, for a while
+  uplinkctl prefer isp2 for 2h          everything new by isp2, for a while
+  uplinkctl probe isp1 && echo works    ask all its targets, now
+  uplinkctl reload --confirm 60s        a new file, and back if that was wrong
   uplinkctl replay /var/lib/uplinkd/record --with other.toml
                                         what would other numbers have done?
 
 Exit codes: 0 yes, 1 no (the internet is down, the destination cannot be
-reached, nothing waits to return, a tried file errs), 2 usage, 3 the daemon cannot be reached,
+reached, there is nothing to do, a tried file errs), 2 usage or file, 3 the daemon cannot be reached,
 4 not allowed.
 Colour is used on terminals only, and not where NO_COLOR is set.";
 
-/// Asks a running uplinkd: status, events, explanations
+/// Asks a running uplinkd, and tells it what to do
 #[derive(Debug, Parser)]
 #[command(name = "uplinkctl", version, long_about = ABOUT_LONG, after_help = HELP_AFTER)]
 #[command(max_term_width = 80)]
@@ -120,6 +131,49 @@ pub(crate) enum Command {
     /// For groups with `failback = "by-hand"`, and for those that wait for a time. Only root and
     /// the daemon's own user may. Ends with 1 where nothing waits.
     Failback(FailbackArgs),
+    /// Let an uplink run empty: no new connections by it
+    ///
+    /// What it carries stays until it ends; new connections use other uplinks, in every group and for
+    /// both families. A policy that has nothing else does what its `otherwise` says. Where no other
+    /// uplink works a drained one serves all the same. Survives restarts; ends by itself after --for.
+    Drain(DrainArgs),
+    /// Let a drained uplink take new connections again
+    ///
+    /// It comes back to each group as after a failure, by the group's `failback`. Ends with 1 where
+    /// the uplink is not drained.
+    Undrain(UndrainArgs),
+    /// Let all new connections use one uplink, for a while
+    ///
+    /// In every group that has it, before all its tiers, while it is up and not drained. What others
+    /// carry stays there. Survives restarts; ends by itself.
+    Prefer(PreferArgs),
+    /// End what `prefer` began
+    ///
+    /// Ends with 1 where no uplink is preferred.
+    Unprefer(Reasoned),
+    /// Ask all targets of an uplink, now
+    ///
+    /// Shows the round-trip time of each, or what is wrong, and whether enough of them answered. The
+    /// answers count like all others.
+    ///
+    /// Ends with 0 where enough answered in each family that the uplink has, else with 1.
+    Probe(ProbeArgs),
+    /// Read the file again
+    ///
+    /// Mistakes are shown as `uplinkd check` shows them, and change nothing (exit code 2).
+    ///
+    /// With --confirm the configuration of before comes back by itself unless `uplinkctl confirm`
+    /// follows in time: also where the daemon has died or was stopped meanwhile. The file itself is never
+    /// written.
+    Reload(ReloadArgs),
+    /// Keep what `reload --confirm` has put in force
+    ///
+    /// Ends with 1 where nothing waits to be confirmed.
+    Confirm(Reasoned),
+    /// Put back at once what was in force before `reload --confirm`
+    ///
+    /// Ends with 1 where nothing waits to be confirmed.
+    Rollback(Reasoned),
     /// Try a file on recorded history: when would it have failed over?
     ///
     /// Plays recordings of `[record]`, or other programs' traces, through the daemon's own
@@ -366,14 +420,21 @@ mod tests {
 
     fn question(line: &str) -> Option<Question> {
         let args = Args::try_parse_from(line.split(' ')).unwrap();
-        match args.command {
-            Command::Explain(explain) => explain.question(),
-            Command::Status(_)
-            | Command::Events(_)
-            | Command::Policies(_)
-            | Command::Budget(_)
-            | Command::Failback(_)
-            | Command::Replay(_) => None,
+        let Command::Explain(explain) = args.command else {
+            return None;
+        };
+        explain.question()
+    }
+
+    #[test]
+    fn a_preference_is_said_as_one_says_it() {
+        let of = |line: &str| Args::try_parse_from(line.split(' ')).map(|a| a.command);
+        let Ok(Command::Prefer(args)) = of("uplinkctl prefer isp2 for 2h --why test") else {
+            panic!("not understood");
+        };
+        assert_eq!((args.uplink.as_str(), args.span.as_secs()), ("isp2", 7200));
+        for bad in ["isp2", "isp2 for", "isp2 2h", "isp2 for 2", "isp2 until 2h"] {
+            assert!(of(&format!("uplinkctl prefer {bad}")).is_err(), "{bad}");
         }
     }
 

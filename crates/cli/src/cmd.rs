@@ -4,6 +4,7 @@ mod budget;
 mod events;
 mod explain;
 mod failback;
+mod operate;
 mod policies;
 mod replay;
 mod status;
@@ -26,6 +27,14 @@ pub(crate) async fn run(args: Args) -> Exit {
         Command::Policies(args) => policies::run(&client, &args).await,
         Command::Budget(args) => budget::run(&client, &args).await,
         Command::Failback(args) => failback::run(&client, &args).await,
+        Command::Drain(args) => operate::drain(&client, &args).await,
+        Command::Undrain(args) => operate::undrain(&client, &args).await,
+        Command::Prefer(args) => operate::prefer(&client, &args).await,
+        Command::Unprefer(args) => operate::unprefer(&client, &args).await,
+        Command::Probe(args) => operate::probe(&client, &args).await,
+        Command::Reload(args) => operate::reload(&client, &args).await,
+        Command::Confirm(args) => operate::confirm(&client, &args).await,
+        Command::Rollback(args) => operate::rollback(&client, &args).await,
         Command::Replay(args) => replay::run(&args, &config),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod explain;
 pub(crate) mod json;
 pub(crate) mod policies;
+pub(crate) mod probed;
 pub(crate) mod replay;
 pub(crate) mod status;
 pub(crate) mod words;

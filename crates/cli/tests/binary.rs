@@ -12,9 +12,9 @@ use std::{
 
 use uplinkd_api::{
     ApiError, Budgeted, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, Level,
-    Policies, ReserveStatus, State, Status, socket_path,
+    Operated, Policies, Probed, ReserveStatus, State, Status, socket_path,
 };
-use uplinkd_web::{Refused, Request, Shared, bind, serve};
+use uplinkd_web::{Operation, Refused, Request, Shared, bind, serve};
 
 #[test]
 fn exit_codes_answer_the_question() {
@@ -129,6 +129,45 @@ fn a_missing_daemon_is_named_with_a_remedy() {
         assert!(said.contains("uplinkd.sock"), "{said}");
         assert!(said.contains("hint: is `uplinkd run` running?"), "{said}");
         assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn orders_end_with_what_came_of_them() {
+    let daemon = Daemon::start(State::Up);
+    let said = |words: &str| {
+        let output = daemon.ctl(words);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let drained = said("drain isp1 --for 2h --why modem");
+    assert_eq!(
+        (drained.0, drained.1.as_str()),
+        (Some(0), "isp1 runs empty\n")
+    );
+    let json: serde_json::Value = serde_json::from_str(&said("drain isp1 --json").1).unwrap();
+    assert_eq!(json["until"], 9.0);
+    assert_eq!(said("undrain isp1").0, Some(1), "409 says no");
+    assert_eq!(said("confirm").0, Some(1));
+    assert_eq!(said("probe isp1").0, Some(0));
+    assert_eq!(said("probe isp2 --json").0, Some(1));
+    let (code, out, err) = said("reload --confirm 60s");
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains(" --> uplinkd.toml:7\n"), "{err}");
+    let (code, out, _) = said("reload --json");
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &json["problems"][0]["line"]), (Some(2), &7.into()));
+    for bad in [
+        "drain isp1 --for 2",
+        "prefer isp1",
+        "reload --confirm 2d",
+        "undrain",
+    ] {
+        assert_eq!(said(bad).0, Some(2), "{bad}");
     }
 }
 
@@ -259,11 +298,35 @@ fn answer(request: Request, state: State) {
             let error = ApiError::new("no such connection");
             drop(answer.send(Err(Refused::NotFound(error))));
         }
-        Request::SetUsed(uplink, used, answer) => {
+        Request::SetUsed(uplink, used, _, answer) => {
             let text = format!("{used} bytes");
             drop(answer.send(Ok(Budgeted { uplink, text })));
         }
-        Request::Failback(group, answer) => {
+        Request::Operate(order, _, answer) => {
+            let refused = |error| Err(Refused::Conflict(error));
+            drop(answer.send(match order {
+                Operation::Drain(..) => Ok(Operated {
+                    text: "isp1 runs empty".to_owned(),
+                    until: Some(9.0),
+                }),
+                Operation::Reload(_) => Err(Refused::Unfit(ApiError {
+                    report: Some("error: a mistake\n --> uplinkd.toml:7\n".to_owned()),
+                    problems: Some(serde_json::json!([{ "line": 7 }])),
+                    ..ApiError::new("uplinkd.toml:7: a mistake")
+                })),
+                Operation::Undrain(_)
+                | Operation::Prefer(..)
+                | Operation::Unprefer
+                | Operation::Confirm
+                | Operation::Rollback => refused(ApiError::new("there is nothing to do")),
+            }));
+        }
+        Request::Probe(uplink, answer) => drop(answer.send(Ok(Probed {
+            up: uplink == "isp1",
+            uplink,
+            families: vec![],
+        }))),
+        Request::Failback(group, _, answer) => {
             let error = || ApiError::new("no");
             drop(answer.send(match group.as_str() {
                 "calls" => Ok(Failback {
@@ -314,6 +377,8 @@ fn a_status(state: State) -> Status {
         summary: "for no reason".to_owned(),
         settled: true,
         last_problem: None,
+        trial: None,
+        rolled_back: None,
         uplinks: Vec::new(),
         groups: Vec::new(),
         sysctls: Vec::new(),

@@ -13,6 +13,7 @@ mod balance;
 mod budgets;
 mod interfaces;
 mod line;
+mod operate;
 mod release;
 mod reload;
 mod resort;
@@ -43,6 +44,7 @@ use crate::{
     prepared::Prepared,
     probe::Schedule,
     select::{Service, Serving},
+    wishes::Wishes,
 };
 use interfaces::Words;
 use line::LineState;
@@ -80,6 +82,8 @@ pub struct Controller {
     balancer: Balancer,
     /// Bytes of uplinks with a budget.
     accounts: Accounts,
+    /// What people want of uplinks for a while.
+    wishes: Wishes,
     /// Marks of lines that the file no longer has, whose connections must be released.
     departed: Vec<(Mark, Family)>,
     /// Delegated prefixes that uplinks have lost, with the marks of these.
@@ -106,6 +110,7 @@ impl Controller {
             prefixes: Prefixes::default(),
             must_choose: true,
             accounts: Accounts::default(),
+            wishes: Wishes::default(),
             balancer: Balancer::new(&config, Balancer::default()),
             serving: vec![PerFamily::default(); config.outlets.len()],
             words: Words::of(&config),
@@ -137,6 +142,7 @@ impl Controller {
                 self.run_due(now);
                 self.balance(now);
                 self.write_if_due(now);
+                self.expire_wishes(now);
                 if self.failback_deadline().is_some_and(|at| at <= now) {
                     self.reselect(PerFamily::default(), now);
                 }
@@ -165,15 +171,21 @@ impl Controller {
                 state,
             } => self.take_neighbour(index, address, state, now),
             Event::Outcomes(outcomes) => self.take_outcomes(outcomes, now),
-            Event::Config(config) => self.take_config(*config, None, now),
+            Event::Config(config) => self.take_config(*config, None, None, now),
             Event::Prepared(prepared) => {
-                let Prepared { config, policies } = *prepared;
-                self.take_config(config, Some(policies), now);
+                let Prepared {
+                    config,
+                    policies,
+                    notice,
+                } = *prepared;
+                self.take_config(config, Some(policies), notice, now);
             }
             Event::LocalTime { minute } => self.take_local_time(minute, now),
             Event::LocalDay(day) => self.take_day(day, now),
-            Event::SetUsed { uplink, used } => self.set_used(&uplink, used, now),
-            Event::Failback { name } => self.fail_back(&name, now),
+            Event::SetUsed { uplink, used, by } => self.set_used(&uplink, used, by, now),
+            Event::Failback { name, by } => self.fail_back(&name, by, now),
+            Event::ProbeNow { uplink } => self.probe_now(&uplink, now),
+            Event::Operate(order, by) => self.take_order(order, by, now),
             Event::Connections(connections) => self.take_connections(&connections, now),
         }
         self.look_if_due(now);
@@ -189,6 +201,7 @@ impl Controller {
             .chain(self.watch_deadline())
             .chain(self.balancer.next_deadline())
             .chain(self.accounts.write_at())
+            .chain(self.wishes.next_deadline())
             .min()
     }
 

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use uplinkd_model::{
-    Advice, Config, Connection, Counters, Family, NeighbourState, Observed, Outcome, Plan,
-    Question, Subject, Target, TcpCounters, UplinkName,
+    Advice, By, Config, Connection, Counters, Family, NeighbourState, Observed, Order, Outcome,
+    Plan, Question, Subject, Target, TcpCounters, UplinkName,
     budget::{Day, Ledger},
     notice::Notice,
 };
 
-use crate::prepared::Prepared;
+use crate::{prepared::Prepared, wishes::Wishes};
 
 /// The number of one probe; never used twice in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,12 +102,23 @@ pub enum Event {
         uplink: UplinkName,
         /// Bytes.
         used: u64,
+        /// Who.
+        by: By,
     },
     /// Somebody wants a group, or an outlet, to return to its best tier now.
     Failback {
         /// The name of the group or the outlet.
         name: String,
+        /// Who.
+        by: By,
     },
+    /// Somebody wants all targets of an uplink asked now.
+    ProbeNow {
+        /// Which uplink.
+        uplink: UplinkName,
+    },
+    /// Somebody wants something of uplinks for a while.
+    Operate(Order, By),
     /// The answer to [`Action::ListConnections`].
     Connections(Vec<Connection>),
 }
@@ -152,6 +163,8 @@ pub enum Action {
     ListConnections,
     /// Write the bytes of budgets down, so that they survive a loss of power.
     WriteLedger(Ledger),
+    /// Write down what people want of uplinks, so that it survives a restart.
+    KeepWishes(Wishes),
     /// Tell people.
     Notify(Notice),
     /// From now on hosts on these interfaces, and on no others, are told this. The whole wish, also

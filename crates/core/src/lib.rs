@@ -24,6 +24,7 @@ pub mod reconcile;
 mod select;
 mod status;
 mod time;
+mod wishes;
 
 pub use controller::{Controller, with_first_names};
 pub use event::{Action, Event, Probe, ProbeId};
@@ -38,3 +39,4 @@ pub use status::{
     BudgetSnapshot, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot,
 };
 pub use time::Time;
+pub use wishes::{Wish, Wishes};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use uplinkd_model::{Classifier, Config};
+use uplinkd_model::{Classifier, Config, notice::Notice};
 
 use crate::policies::{Compiled, Policies};
 
@@ -12,6 +12,8 @@ use crate::policies::{Compiled, Policies};
 pub struct Prepared {
     pub(crate) config: Config,
     pub(crate) policies: Policies,
+    /// What people are told when it is in force.
+    pub(crate) notice: Option<Notice>,
 }
 
 impl Prepared {
@@ -21,6 +23,7 @@ impl Prepared {
         Self {
             policies: Policies::new(&config, minute),
             config,
+            notice: None,
         }
     }
 
@@ -29,6 +32,16 @@ impl Prepared {
         Self {
             policies: Policies::after(&config, minute, before),
             config,
+            notice: None,
+        }
+    }
+
+    /// The same, with what people are to be told when it is in force.
+    #[must_use]
+    pub fn told(self, notice: Notice) -> Self {
+        Self {
+            notice: Some(notice),
+            ..self
         }
     }
 

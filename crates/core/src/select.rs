@@ -12,7 +12,7 @@ pub(crate) use service::{Candidate, Service, service};
 use uplinkd_model::{
     Member, UplinkName,
     notice::Share,
-    policy::{Balance, Conduct, OutletTier},
+    policy::{Balance, Conduct, Outflow, OutletTier},
 };
 
 /// What the kernel's group of a tier is made of. Tiers that are alike in it share one.
@@ -68,7 +68,8 @@ impl<'a> Pool<'a> {
     fn serving(self, service: &'a Service) -> impl Iterator<Item = &'a Member> + Clone {
         let members = self.members.iter();
         let has_budget = move |name| !self.conduct.while_budget || !service.spent.contains(name);
-        members.filter(move |m| service.uplinks.contains(&m.uplink) && has_budget(&m.uplink))
+        let serves = move |name| service.uplinks.contains(name) && !service.drained.contains(name);
+        members.filter(move |m| serves(&m.uplink) && has_budget(&m.uplink))
     }
 
     /// Whether it has a member in service.
@@ -113,4 +114,13 @@ impl<'a> Pool<'a> {
             })
             .collect()
     }
+}
+
+/// Whether somebody wants new connections of an outlet by one uplink alone, and that one may serve it:
+/// which one.
+pub(crate) fn preferred_in<'a>(outflow: &Outflow, service: &'a Service) -> Option<&'a UplinkName> {
+    let preferred = service.preferred.as_ref()?;
+    let mut tiers = outflow.tiers.iter().map(Pool::of);
+    let serves = |pool: Pool<'_>| pool.serving(service).any(|m| m.uplink == *preferred);
+    tiers.any(serves).then_some(preferred)
 }

@@ -10,7 +10,7 @@ use uplinkd_model::{
 };
 
 use crate::{
-    PerFamily, Time, Waiting,
+    PerFamily, Time, Waiting, Wish,
     health::segments::TcpFigures,
     probe::{Figures, TargetVerdict},
 };
@@ -77,6 +77,12 @@ pub struct LineSnapshot {
     pub tcp: Option<TcpFigures>,
     /// What it has used of its budget, both families together; none without one.
     pub budget: Option<BudgetSnapshot>,
+    /// Somebody wants no new connections by it.
+    pub drained: Option<Wish>,
+    /// It is in service and takes no new connections, since it is drained and another one serves.
+    pub is_idle: bool,
+    /// Somebody wants new connections by it alone.
+    pub preferred: Option<Wish>,
 }
 
 /// What an uplink has used of its budget.
@@ -136,6 +142,8 @@ pub struct OutletSnapshot {
     pub state: OutletState,
     /// Who serves, with weights.
     pub serving: Vec<Share>,
+    /// Somebody wants its new connections by one uplink, and that one carries them, whatever its tiers.
+    pub is_preferred: bool,
     /// A better tier that could serve and waits.
     pub waiting: Option<Waiting>,
     /// Why the shares are what they are, where they follow the lines.

@@ -3,18 +3,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{self, Sender},
-    },
-    thread::JoinHandle,
 };
 
 use anyhow::Context as _;
-use tracing::warn;
 use uplinkd_model::budget::Ledger;
 
-use crate::{record::wait_for, state::replace};
+use crate::writer::Writer;
 
 /// What is remembered of budgets, in a file of its own, since it is written every few minutes.
 #[derive(Debug)]
@@ -40,81 +34,29 @@ impl LedgerFile {
             Err(e) => Err(e).with_context(|| format!("cannot read {}", self.0.display())),
         }
     }
-
-    /// Writes it so that a crash or a loss of power leaves either the old or the new one.
-    ///
-    /// # Errors
-    /// When the directory cannot be written.
-    fn save(&self, ledger: &Ledger) -> anyhow::Result<()> {
-        serde_json::to_vec(ledger)
-            .map_err(io::Error::from)
-            .and_then(|bytes| replace(&self.0, &bytes))
-            .with_context(|| format!("cannot write {}", self.0.display()))
-    }
 }
 
-/// Writes beside the loop: a disk that is slow to keep things must not hold decisions up.
+/// Has it written beside the loop.
 #[derive(Debug)]
-pub(crate) struct LedgerWriter {
-    file: Arc<LedgerFile>,
-    /// From the first writing on.
-    thread: Option<(Sender<Ledger>, JoinHandle<()>)>,
-}
+pub(crate) struct LedgerWriter(Writer);
 
 impl LedgerWriter {
     /// A writer that has written nothing.
     pub(crate) fn new(file: LedgerFile) -> Self {
-        Self {
-            file: Arc::new(file),
-            thread: None,
-        }
+        let otherwise = "a restart may not know all that was used of budgets";
+        Self(Writer::new(file.0, otherwise))
     }
 
     /// Has it written soon, or a newer one in its place.
-    pub(crate) fn write(&mut self, ledger: Ledger) {
-        if self.thread.is_none() {
-            self.thread = self.start().ok();
-        }
-        let refused = match &self.thread {
-            Some((queue, _)) => queue.send(ledger).err().map(|e| e.0),
-            None => Some(ledger),
-        };
-        // Without a thread it takes its time here.
-        if let Some(ledger) = refused {
-            write(&self.file, &ledger);
-        }
-    }
-
-    fn start(&self) -> io::Result<(Sender<Ledger>, JoinHandle<()>)> {
-        let (queue, waiting) = mpsc::channel::<Ledger>();
-        let file = Arc::clone(&self.file);
-        let work = move || {
-            while let Ok(first) = waiting.recv() {
-                let newest = waiting.try_iter().last().unwrap_or(first);
-                write(&file, &newest);
-            }
-        };
-        let thread = std::thread::Builder::new().name("budgets".to_owned());
-        Ok((queue, thread.spawn(work)?))
+    pub(crate) fn write(&mut self, ledger: &Ledger) {
+        // Names and numbers always become JSON.
+        let bytes = serde_json::to_vec(ledger).unwrap_or_default();
+        self.0.write(bytes, Vec::new());
     }
 
     /// Waits until all is written: a little, and not for a disk that hangs.
     pub(crate) fn stop(&mut self) {
-        let Some((queue, thread)) = self.thread.take() else {
-            return;
-        };
-        drop(queue);
-        wait_for(&thread);
-    }
-}
-
-fn write(file: &LedgerFile, ledger: &Ledger) {
-    if let Err(error) = file.save(ledger) {
-        let reason = format!("{error:#}");
-        warn!(
-            reason,
-            "routing goes on, but a restart may not know all that was used of budgets"
-        );
+        self.0.stop();
     }
 }
 

@@ -19,3 +19,6 @@ mod serve;
 mod service_manager;
 mod sources;
 pub mod state;
+mod trial;
+mod wishes;
+mod writer;

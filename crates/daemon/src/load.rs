@@ -6,8 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use anstream::eprintln;
+use anstream::{eprint, eprintln};
+use uplinkd_api::ApiError;
 use uplinkd_config::{Diagnostic, Draft, Parsed, Sources};
+use uplinkd_model::policy::Addresses;
 
 use crate::{
     exit::Exit,
@@ -74,6 +76,24 @@ impl LoadError {
     }
 }
 
+impl LoadError {
+    /// The same for whoever asked from outside: in short, as `uplinkd check` shows it, and as its JSON.
+    pub(crate) fn to_api(&self, path: &Path) -> ApiError {
+        let error = ApiError::new(self.in_short(path));
+        match self {
+            Self::Unreadable(_) => error,
+            Self::Mistakes { diagnostics, text } => {
+                let path_text = path.display().to_string();
+                ApiError {
+                    report: Some(shown(diagnostics, path, text, false)),
+                    problems: Some(uplinkd_config::to_json(diagnostics, &path_text, text)),
+                    ..error
+                }
+            }
+        }
+    }
+}
+
 /// Reads and checks a file, and the lists that it names.
 ///
 /// # Errors
@@ -83,7 +103,11 @@ pub fn read(path: &Path) -> Result<Loaded, LoadError> {
     check(draft(path, &text), text.into(), None)
 }
 
-fn text(path: &Path) -> Result<String, LoadError> {
+/// The text of a file.
+///
+/// # Errors
+/// Where it cannot be read.
+pub(crate) fn text(path: &Path) -> Result<String, LoadError> {
     sources::text(path, FILE_MAX).map_err(|e| {
         let hint = if e.kind() == std::io::ErrorKind::NotFound {
             "; `uplinkd sample` prints one to start from, --config names another"
@@ -133,6 +157,15 @@ impl Loaded {
         })
     }
 
+    /// A user by number, as people are told who did something.
+    pub(crate) fn who(&self, user: u32) -> String {
+        let mut names = self.accounts.users.iter();
+        match names.find(|(_, number)| **number == user) {
+            Some((name, _)) => format!("{name} (uid {user})"),
+            None => format!("uid {user}"),
+        }
+    }
+
     /// The same text, with the lists that have changed read again.
     ///
     /// # Errors
@@ -172,6 +205,38 @@ fn check(draft: Arc<Draft>, text: Arc<str>, before: Option<&Loaded>) -> Result<L
     }
 }
 
+/// A text that was in force, with what its list files held then.
+///
+/// # Errors
+/// Mistakes, where this is another version, or the machine has other accounts.
+pub(crate) fn kept(
+    path: &Path,
+    text: &str,
+    known: &BTreeMap<String, Addresses>,
+) -> Result<Loaded, LoadError> {
+    let draft = draft(path, text);
+    let stamp = |path: PathBuf| (path.clone(), Stamp::of(&path));
+    let files = draft.files().iter().map(|f| PathBuf::from(&f.path));
+    // Those of now: a list is read again when it changes from here on.
+    let lists = files.map(stamp).collect();
+    let unknown = draft.files().iter();
+    let mut sources = sources::read(unknown.filter(|f| !known.contains_key(&f.path)));
+    let text: Arc<str> = text.into();
+    match draft.check_again(&sources, known) {
+        Ok(parsed) => {
+            sources.files.clear();
+            Ok(Loaded {
+                parsed,
+                text,
+                lists,
+                draft: Some(draft),
+                accounts: Arc::new(sources),
+            })
+        }
+        Err(diagnostics) => Err(LoadError::Mistakes { diagnostics, text }),
+    }
+}
+
 /// Reads a file; where that fails, shows why on stderr.
 ///
 /// # Errors
@@ -197,23 +262,30 @@ pub fn show_error(error: &LoadError, path: &Path) {
     }
 }
 
-/// Shows findings with the lines that they point at. One without a place in the file is a line or
-/// two of its own.
+/// Shows findings with the lines that they point at, on stderr.
 pub fn show(diagnostics: &[Diagnostic], path: &Path, text: &str) {
+    // anstream takes the colours out again where stderr is no terminal or NO_COLOR is set.
+    eprint!("{}", shown(diagnostics, path, text, true));
+}
+
+/// Findings with the lines that they point at. One without a place in the file is a line or two of its
+/// own.
+fn shown(diagnostics: &[Diagnostic], path: &Path, text: &str, color: bool) -> String {
     let (placed, general): (Vec<_>, Vec<_>) = diagnostics
         .iter()
         .cloned()
         .partition(|d| d.span != (0..0) || d.excerpt.is_some());
+    let mut shown = String::new();
     if !placed.is_empty() {
-        // anstream takes the colours out again where stderr is no terminal or NO_COLOR is set.
-        eprintln!(
-            "{}",
-            uplinkd_config::render(&placed, &path.display().to_string(), text, true)
-        );
+        let path = path.display().to_string();
+        shown += &uplinkd_config::render(&placed, &path, text, color);
+        shown.push('\n');
     }
     for finding in &general {
-        eprintln!("{}", without_place(finding));
+        shown += &without_place(finding);
+        shown.push('\n');
     }
+    shown
 }
 
 fn without_place(finding: &Diagnostic) -> String {

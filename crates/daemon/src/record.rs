@@ -154,7 +154,7 @@ impl Recorder {
         {
             let event = format!("sign: {sign}");
             recording.event(Some(uplink.clone()), Some(*family), event, now);
-        } else if *notice == Notice::Reloaded {
+        } else if matches!(notice, Notice::Reloaded { .. } | Notice::RolledBack { .. }) {
             recording.event(None, None, "reload".to_owned(), now);
         }
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use uplinkd_config::{OutletCodes, Parsed, Slots};
 use uplinkd_model::{Config, Reserve};
 
-use crate::ledger::LedgerFile;
+use crate::{ledger::LedgerFile, trial::TrialFile, wishes};
 
 /// The memory of the daemon, in one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl State {
     /// # Errors
     /// When the file cannot be removed.
     pub fn forget(self) -> anyhow::Result<()> {
-        for file in [Self::FILE, LedgerFile::FILE] {
+        for file in [Self::FILE, LedgerFile::FILE, wishes::FILE, TrialFile::FILE] {
             match fs::remove_file(self.dir.join(file)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(e).context("cannot remove the memory");

@@ -16,6 +16,7 @@ pub mod kernel_state;
 pub mod net;
 pub mod nft;
 pub mod notice;
+pub mod operate;
 pub mod plan;
 pub mod policy;
 pub mod prefix;
@@ -36,6 +37,7 @@ pub use kernel_state::{
     Desired, Link, NeighbourState, Nexthop, NexthopKind, Observed, Route, RouteVia, Rule,
 };
 pub use net::Family;
+pub use operate::{By, Order};
 pub use plan::{Outcome, Plan, PlannedStep, Step};
 pub use policy::{Outlet, OutletKind, Policy};
 pub use prefix::{PrefixFacts, PrefixSource};

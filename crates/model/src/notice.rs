@@ -1,6 +1,6 @@
 //! What happened, for people: the event log, `uplinkctl events`, hooks.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use crate::{
     health::{Health, Reason},
     ids::UplinkName,
     net::Family,
+    operate::{By, span_in_words},
     probe::Permille,
     sign::Sign,
 };
@@ -160,11 +161,76 @@ pub enum Notice {
         found: Vec<String>,
     },
     /// The file was read again and is in force.
-    Reloaded,
+    Reloaded {
+        /// Who wanted it.
+        by: By,
+        /// After so many seconds the one before is put back, unless somebody confirms; none: it stays.
+        confirm: Option<u64>,
+    },
+    /// The configuration that was on trial stays.
+    Confirmed {
+        /// Who said so.
+        by: By,
+    },
+    /// The configuration of before is in force again. The file is another one.
+    RolledBack {
+        /// Why, as half a sentence.
+        reason: String,
+    },
     /// The file was read again and refused; nothing changed.
     ReloadRefused {
         /// Why.
         text: String,
+        /// Who wanted it.
+        by: By,
+    },
+    /// An uplink is to take no new connections, where another one works.
+    Drained {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// For how long, in seconds; none: until somebody ends it.
+        seconds: Option<u64>,
+        /// Who wants it.
+        by: By,
+    },
+    /// An uplink takes new connections again.
+    Undrained {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// Who wants it; none: its time is over.
+        by: Option<By>,
+    },
+    /// An uplink is preferred wherever it may serve.
+    Preferred {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// For how long, in seconds.
+        seconds: u64,
+        /// Who wants it.
+        by: By,
+    },
+    /// No uplink is preferred any more.
+    Unpreferred {
+        /// Which one was.
+        uplink: UplinkName,
+        /// Who wants it; none: its time is over.
+        by: Option<By>,
+    },
+    /// Somebody lets a group return to its better uplinks.
+    FailbackTold {
+        /// Which group.
+        group: String,
+        /// Who.
+        by: By,
+    },
+    /// Somebody said what an uplink has used of its budget.
+    BudgetSet {
+        /// Which uplink.
+        uplink: UplinkName,
+        /// Bytes.
+        used: u64,
+        /// Who.
+        by: By,
     },
 }
 
@@ -193,7 +259,8 @@ impl Notice {
             | Self::Drift { .. }
             | Self::Refused { .. }
             | Self::Diverged { .. }
-            | Self::ReloadRefused { .. } => true,
+            | Self::ReloadRefused { .. }
+            | Self::RolledBack { .. } => true,
             Self::Started
             | Self::Stopping
             | Self::Sign { .. }
@@ -204,7 +271,14 @@ impl Notice {
             | Self::PrefixDeprecated { .. }
             | Self::PrefixRestored { .. }
             | Self::Applied { .. }
-            | Self::Reloaded => false,
+            | Self::Reloaded { .. }
+            | Self::Confirmed { .. }
+            | Self::Drained { .. }
+            | Self::Undrained { .. }
+            | Self::Preferred { .. }
+            | Self::Unpreferred { .. }
+            | Self::FailbackTold { .. }
+            | Self::BudgetSet { .. } => false,
         }
     }
 }
@@ -347,11 +421,68 @@ impl fmt::Display for Notice {
                     found.join("; ")
                 )
             }
-            Self::Reloaded => f.write_str("the file was read again and is in force"),
-            Self::ReloadRefused { text } => write!(
+            Self::Reloaded { by, confirm: None } => {
+                write!(f, "the file was read again and is in force ({by})")
+            }
+            Self::Reloaded {
+                by,
+                confirm: Some(seconds),
+            } => {
+                let span = span_in_words(Duration::from_secs(*seconds));
+                write!(
+                    f,
+                    "the file was read again and is in force, for {span} unless it is confirmed ({by})"
+                )
+            }
+            Self::Confirmed { by } => write!(f, "the configuration is confirmed ({by})"),
+            Self::RolledBack { reason } => {
+                write!(f, "the configuration of before is in force again: {reason}")
+            }
+            Self::ReloadRefused { text, by } => write!(
                 f,
-                "the file was read again and refused; nothing changed: {text}"
+                "the file was read again and refused; nothing changed: {text} ({by})"
             ),
+            Self::Drained {
+                uplink,
+                seconds,
+                by,
+            } => {
+                let span = seconds.map(Duration::from_secs).map(span_in_words);
+                let span =
+                    span.map_or_else(|| "until further notice".into(), |s| format!("for {s}"));
+                write!(f, "uplink {uplink} is drained {span} ({by})")
+            }
+            Self::Undrained { uplink, by } => {
+                write!(f, "uplink {uplink} is no longer drained ({})", or_over(by))
+            }
+            Self::Preferred {
+                uplink,
+                seconds,
+                by,
+            } => {
+                let span = span_in_words(Duration::from_secs(*seconds));
+                write!(f, "uplink {uplink} is preferred for {span} ({by})")
+            }
+            Self::Unpreferred { uplink, by } => {
+                write!(
+                    f,
+                    "uplink {uplink} is no longer preferred ({})",
+                    or_over(by)
+                )
+            }
+            Self::FailbackTold { group, by } => {
+                write!(f, "{group} is told to return to its better tier ({by})")
+            }
+            Self::BudgetSet { uplink, used, by } => {
+                let used = in_words(*used);
+                write!(f, "{used} count as used by {uplink} in this period ({by})")
+            }
         }
     }
+}
+
+/// Who ended something that ends by itself too.
+fn or_over(by: &Option<By>) -> String {
+    let over = || "its time is over".to_owned();
+    by.as_ref().map_or_else(over, By::to_string)
 }

@@ -104,6 +104,11 @@ impl Reserve {
         NexthopId(self.nexthop_ids + Self::family_offset(family))
     }
 
+    /// The nexthop group of the uplink that somebody prefers for a while.
+    pub fn nexthop_preferred(&self, family: Family) -> NexthopId {
+        NexthopId(self.nexthop_ids + Self::family_offset(family) + Self::NEXTHOPS / 2 - 1)
+    }
+
     fn family_offset(family: Family) -> u32 {
         match family {
             Family::V4 => 0,

@@ -125,7 +125,7 @@ fn wanted(world: &World, expected: &[Expected], index: usize, family: Family) ->
     let table = world.scenario.config.reserve.table_outlet(layout.code);
     let serving = |tier: &Vec<(usize, u16)>| {
         let mut lines: Vec<_> = tier.clone();
-        lines.retain(|(line, _)| said.in_service[*line]);
+        lines.retain(|(line, _)| said.takes_new(*line));
         lines.sort_unstable();
         lines
     };
@@ -144,6 +144,10 @@ fn wanted(world: &World, expected: &[Expected], index: usize, family: Family) ->
         }];
     };
     match state {
+        OutletState::Tier { .. } if said.preferred(index, family).is_some() => {
+            let line = said.preferred(index, family).map(|line| (line, 1));
+            vec![by(table, line.into_iter().collect())]
+        }
         OutletState::Tier { index, .. } => vec![by(table, serving(&layout.tiers[*index]))],
         OutletState::LastResort => {
             let tiers = layout.tiers.iter().map(serving);

@@ -74,7 +74,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
             to: server(Family::V6, 80),
             mark: 0,
         });
-        let wanted = if world.said.in_service[index] {
+        let wanted = if world.said.takes_new(index) {
             Exit::By {
                 table: world.scenario.config.reserve.table_service(uplink.slot),
                 lines: vec![(index, 1)],

@@ -5,6 +5,8 @@ use std::time::Duration;
 use uplinkd_core::Time;
 use uplinkd_model::Family;
 
+use crate::operate::Deed;
+
 /// Something that happens to the router or to the world. Numbers are indices of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -58,6 +60,8 @@ pub enum Fault {
     Clock(u16),
     /// Somebody wants an outlet, by number, to return to its best tier.
     FailBack(u8),
+    /// Somebody drains uplinks, or prefers one.
+    Operate(Deed),
 }
 
 /// A rival's deed. The number picks the object.

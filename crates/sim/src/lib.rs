@@ -15,6 +15,7 @@ mod delegation;
 pub mod faults;
 pub mod kernel;
 pub mod net;
+pub mod operate;
 pub mod reference;
 pub mod run;
 pub mod scenario;

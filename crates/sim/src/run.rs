@@ -8,7 +8,7 @@ use uplinkd_model::{Family, Outcome, Step};
 pub use crate::world::Report;
 use crate::{
     compare::judge,
-    delegation, faults, reference, scenario,
+    delegation, faults, operate, reference, scenario,
     world::{Happening, World},
 };
 
@@ -98,6 +98,10 @@ fn history(world: &mut World) -> Result<Report, String> {
     let lines = world.net.lines.len();
     let delegations = delegation::draw_faults(&world.luck, &world.net.lines, trouble);
     for (at, fault) in delegations {
+        world.agenda.note(at, Happening::Fault(fault));
+    }
+    let orders = operate::draw(&world.luck, world.scenario.uplinks.len(), trouble);
+    for (at, fault) in orders {
         world.agenda.note(at, Happening::Fault(fault));
     }
     for (at, fault) in faults::draw(&mut world.luck, flavour, lines, trouble) {

@@ -20,7 +20,7 @@ mod watch;
 use std::time::Duration;
 
 use uplinkd_core::{
-    Action, Controller, Event, OutletState, PerFamily, ProbeId, Time, desired::sysctl_paths,
+    Action, Controller, Event, OutletState, PerFamily, ProbeId, Time, Wishes, desired::sysctl_paths,
 };
 use uplinkd_model::{Family, Health, Observed};
 
@@ -119,6 +119,8 @@ pub(crate) struct Daemon {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) in_service: Vec<bool>,
+    /// It is drained, and another one serves.
+    pub(crate) idle: Vec<bool>,
     pub(crate) health: Vec<Health>,
     pub(crate) absent: Vec<bool>,
     pub(crate) settled: bool,
@@ -128,9 +130,21 @@ pub(crate) struct Said {
     pub(crate) problem: Option<String>,
     /// What each outlet of the file does; none in a family that nobody has.
     pub(crate) outlets: Vec<PerFamily<Option<OutletState>>>,
+    /// The line that takes all new connections of an outlet, since somebody prefers it.
+    pub(crate) preferred: Vec<PerFamily<Option<usize>>>,
 }
 
 impl Said {
+    /// Whether a line takes new connections.
+    pub(crate) fn takes_new(&self, line: usize) -> bool {
+        self.in_service[line] && !self.idle[line]
+    }
+
+    /// The line that an outlet prefers.
+    pub(crate) fn preferred(&self, outlet: usize, family: Family) -> Option<usize> {
+        *self.preferred.get(outlet)?.of(family)
+    }
+
     /// The tier that serves an outlet.
     pub(crate) fn tier(&self, outlet: usize, family: Family) -> Option<usize> {
         match self.outlets.get(outlet)?.of(family).as_ref()? {
@@ -167,6 +181,10 @@ pub(crate) struct World {
     ways: Ways,
     pub(crate) tiers: Tiers,
     pub(crate) review: Review,
+    /// What people want of uplinks, as it is on the disk.
+    pub(crate) wishes: Wishes,
+    /// Somebody ever wanted something.
+    pub(crate) was_operated: bool,
     /// The trouble is over.
     is_quiet: bool,
 }
@@ -188,8 +206,11 @@ impl World {
             ways: Ways::default(),
             tiers: Tiers::new(layouts.len()),
             review: Review::default(),
+            wishes: Wishes::default(),
+            was_operated: false,
             said: Said {
                 in_service: vec![false; count],
+                idle: vec![false; count],
                 health: vec![Health::Unknown; count],
                 absent: vec![false; count],
                 ..Said::default()
@@ -337,6 +358,7 @@ impl World {
                 Action::Advertise(_) | Action::CountTcp(_) => {}
                 Action::Count(_) => self.count(),
                 Action::WriteLedger(_) => {}
+                Action::KeepWishes(wishes) => self.wishes = wishes,
                 Action::Notify(notice) => self.say(|| format!("          says: {notice}")),
             }
         }
@@ -363,7 +385,22 @@ impl World {
                 outlet.map(|o| o.state.clone())
             })
         });
+        let preferred = self.layouts.iter().map(|layout| {
+            PerFamily::from_fn(|family| {
+                let mut outlets = snapshot.outlets.iter();
+                let code = Some(layout.v4.code);
+                let outlet = outlets.find(|o| o.code == code && o.family == family)?;
+                let own = snapshot.lines.iter().find(|l| l.preferred.is_some())?;
+                let line = self.net.line_named(&own.name, family)?;
+                outlet.is_preferred.then_some(line)
+            })
+        });
         let said = Said {
+            preferred: preferred.collect(),
+            idle: lines
+                .clone()
+                .map(|l| l.is_some_and(|l| l.is_idle))
+                .collect(),
             in_service: lines
                 .clone()
                 .map(|l| l.is_some_and(|l| l.in_service))

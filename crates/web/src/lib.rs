@@ -10,6 +10,7 @@
 mod connection;
 mod listener;
 mod log;
+mod operate;
 mod peer;
 mod routes;
 mod server;
@@ -18,4 +19,4 @@ mod shared;
 pub use listener::{BindError, bind};
 pub use log::EVENTS_MAX;
 pub use server::serve;
-pub use shared::{Answer, Refused, Request, Shared};
+pub use shared::{Answer, Caller, Operation, Refused, Request, Shared};

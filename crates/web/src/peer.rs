@@ -16,6 +16,11 @@ impl Peer {
         Self { user }
     }
 
+    /// The user's number.
+    pub(crate) fn user(self) -> u32 {
+        self.user
+    }
+
     /// Whether it may change something: root, and whoever the daemon itself runs as.
     pub(crate) fn may_change(self) -> bool {
         may_change(self.user, *OURSELVES)

@@ -23,6 +23,7 @@ use uplinkd_api::{
 };
 
 use crate::{
+    operate,
     peer::Peer,
     shared::{Refused, Request, Shared},
 };
@@ -47,13 +48,14 @@ pub(crate) fn routes(shared: Shared) -> Router {
         .route(path::POLICIES, get(policies))
         .route(path::FAILBACK, post(failback))
         .route(path::BUDGET, post(set_used))
+        .merge(operate::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
 }
 
 /// A refusal with its HTTP status.
-struct Refusal(StatusCode, ApiError);
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) ApiError);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -67,6 +69,7 @@ impl From<Refused> for Refusal {
             Refused::Bad(error) => Self(StatusCode::BAD_REQUEST, error),
             Refused::NotFound(error) => Self(StatusCode::NOT_FOUND, error),
             Refused::Conflict(error) => Self(StatusCode::CONFLICT, error),
+            Refused::Unfit(error) => Self(StatusCode::UNPROCESSABLE_ENTITY, error),
         }
     }
 }
@@ -106,10 +109,12 @@ async fn failback(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
     Path(name): Path<String>,
+    words: Result<Query<operate::Words>, QueryRejection>,
     body: Body,
 ) -> Result<Json<Failback>, Refusal> {
     may_change(peer, &body)?;
-    let answer = ask(&shared, |answer| Request::Failback(name, answer)).await??;
+    let caller = operate::read(words)?.caller(peer)?;
+    let answer = ask(&shared, |answer| Request::Failback(name, caller, answer)).await??;
     Ok(Json(answer))
 }
 
@@ -117,19 +122,24 @@ async fn set_used(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
     Path((name, used)): Path<(String, String)>,
+    words: Result<Query<operate::Words>, QueryRejection>,
     body: Body,
 ) -> Result<Json<Budgeted>, Refusal> {
     may_change(peer, &body)?;
+    let caller = operate::read(words)?.caller(peer)?;
     let Ok(used) = used.parse() else {
         let error = ApiError::new(format!("{used:?} is no number of bytes"));
         return Err(Refusal(StatusCode::BAD_REQUEST, error));
     };
-    let answer = ask(&shared, |answer| Request::SetUsed(name, used, answer)).await??;
+    let answer = ask(&shared, |answer| {
+        Request::SetUsed(name, used, caller, answer)
+    })
+    .await??;
     Ok(Json(answer))
 }
 
 /// Refuses who may not change anything, and whoever sends more than is asked for.
-fn may_change(peer: Peer, body: &Body) -> Result<(), Refusal> {
+pub(crate) fn may_change(peer: Peer, body: &Body) -> Result<(), Refusal> {
     if !peer.may_change() {
         return Err(Refusal(
             StatusCode::FORBIDDEN,
@@ -207,6 +217,14 @@ async fn unknown_path() -> Refusal {
         path::EXPLAIN,
         path::EXPLAIN_CONNECTION,
         path::FAILBACK,
+        path::DRAIN,
+        path::UNDRAIN,
+        path::PREFER,
+        path::UNPREFER,
+        path::PROBE,
+        path::RELOAD,
+        path::CONFIRM,
+        path::ROLLBACK,
     ];
     Refusal(
         StatusCode::NOT_FOUND,
@@ -218,7 +236,7 @@ async fn wrong_method() -> Refusal {
     Refusal(
         StatusCode::METHOD_NOT_ALLOWED,
         ApiError::new("this path is not asked like that").with_hint(format!(
-            "everything is read with GET; {} wants POST",
+            "everything is read with GET; {} and what else changes something wants POST",
             path::FAILBACK
         )),
     )
@@ -238,12 +256,21 @@ async fn ask<T>(
     shared: &Shared,
     request: impl FnOnce(oneshot::Sender<T>) -> Request,
 ) -> Result<T, Refusal> {
+    ask_within(LOOP_PATIENCE, shared, request).await
+}
+
+/// The same where the loop waits for something itself.
+pub(crate) async fn ask_within<T>(
+    patience: Duration,
+    shared: &Shared,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, Refusal> {
     let busy = |message: &str| Refusal(StatusCode::SERVICE_UNAVAILABLE, ApiError::new(message));
     let (answer, answered) = oneshot::channel();
     if !shared.ask(request(answer)) {
         return Err(busy("the daemon is too busy to answer, or is stopping"));
     }
-    match timeout(LOOP_PATIENCE, answered).await {
+    match timeout(patience, answered).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(busy("the daemon is stopping")),
         Err(_) => Err(busy("the daemon did not answer in time")),

@@ -1,11 +1,14 @@
 //! What the daemon's loop and the server hold together.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
-    Failback, Policies, Status,
+    Failback, Operated, Policies, Probed, Status,
 };
 
 use crate::log::Log;
@@ -28,9 +31,41 @@ pub enum Request {
     /// Where an existing connection goes.
     ExplainConnection(ConnectionQuery, Answer<ExplainConnection>),
     /// Set how many bytes an uplink has used of its budget. Whoever asks was seen to be allowed to.
-    SetUsed(String, u64, Answer<Budgeted>),
+    SetUsed(String, u64, Caller, Answer<Budgeted>),
     /// Let a group return to its better level now. Whoever asks was seen to be allowed to.
-    Failback(String, Answer<Failback>),
+    Failback(String, Caller, Answer<Failback>),
+    /// Do something. Whoever asks was seen to be allowed to.
+    Operate(Operation, Caller, Answer<Operated>),
+    /// Ask all targets of an uplink at once. Likewise.
+    Probe(String, Answer<Probed>),
+}
+
+/// Who asks for a change, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user, as the kernel says.
+    pub user: u32,
+    /// The reason that was given.
+    pub why: Option<String>,
+}
+
+/// Something to do. Uplinks are as they were named, and may not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// No new connections by an uplink.
+    Drain(String, Option<Duration>),
+    /// The end of that.
+    Undrain(String),
+    /// New connections by an uplink alone.
+    Prefer(String, Duration),
+    /// The end of that.
+    Unprefer,
+    /// Read the file again, on trial for so long if that is given.
+    Reload(Option<Duration>),
+    /// What is on trial is good.
+    Confirm,
+    /// It is not.
+    Rollback,
 }
 
 /// Where to send an answer that may be no.
@@ -45,6 +80,8 @@ pub enum Refused {
     NotFound(ApiError),
     /// It is there, but not in a state for that.
     Conflict(ApiError),
+    /// The file has mistakes.
+    Unfit(ApiError),
 }
 
 /// The server's side of the daemon. Clones are the same thing.

@@ -12,9 +12,9 @@ use tokio::{
 use uplinkd_api::{
     ApiError, Budgeted, Client, ClientError, ConnectionQuery, ConnectionStatus, Decision,
     DecisionKind, Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, Level,
-    Policies, PolicyStatus, ReserveStatus, State, Status,
+    Operated, Policies, PolicyStatus, ReserveStatus, State, Status,
 };
-use uplinkd_web::{EVENTS_MAX, Refused, Request, Shared, bind, serve};
+use uplinkd_web::{EVENTS_MAX, Operation, Refused, Request, Shared, bind, serve};
 
 #[tokio::test]
 async fn status_and_explain_are_answered_by_the_loop() {
@@ -88,6 +88,41 @@ async fn a_failback_is_done_or_refused_with_a_reason() {
             "{group:?}: {refused:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn orders_carry_their_times_and_reasons_and_bad_ones_are_refused() {
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    let client = &daemon.client;
+    let said = client.drain("isp1", Some(7200), Some("new modem & more"));
+    assert_eq!(
+        said.await.unwrap().text,
+        r#"Drain("isp1", Some(7200s)) Some("new modem & more")"#
+    );
+    let said = client.prefer("a/b?", 60, None).await.unwrap().text;
+    assert_eq!(said, r#"Prefer("a/b?", 60s) None"#);
+    let refused = |done: Result<Operated, ClientError>| match done {
+        Err(ClientError::Refused { status, source }) => (status, source),
+        other => panic!("{other:?}"),
+    };
+    let long = "x".repeat(201);
+    for done in [
+        client.drain("isp1", Some(0), None).await,
+        client.drain("isp1", Some(366 * 86_400), None).await,
+        client.undrain("isp1", Some("two\nlines")).await,
+        client.confirm(Some(&long)).await,
+        client.reload(Some(86_401), None).await,
+    ] {
+        assert_eq!(refused(done).0, 400);
+    }
+    let (status, error) = refused(client.reload(Some(60), None).await);
+    assert_eq!(
+        (status, error.report.as_deref()),
+        (422, Some("error: no\n"))
+    );
+    let probed = client.probe("isp9").await.unwrap_err();
+    assert!(matches!(probed, ClientError::Refused { status: 404, .. }));
 }
 
 #[tokio::test]
@@ -364,11 +399,26 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
             Request::ExplainConnection(query, answer) => {
                 answer.send(a_connection(query)).unwrap();
             }
-            Request::SetUsed(uplink, used, answer) => {
+            Request::SetUsed(uplink, used, _, answer) => {
                 let text = format!("{used} bytes");
                 answer.send(Ok(Budgeted { uplink, text })).unwrap();
             }
-            Request::Failback(group, answer) => answer.send(a_failback(group)).unwrap(),
+            Request::Failback(group, _, answer) => answer.send(a_failback(group)).unwrap(),
+            Request::Operate(Operation::Reload(_), _, answer) => {
+                let error = ApiError {
+                    report: Some("error: no\n".to_owned()),
+                    ..ApiError::new("no")
+                };
+                answer.send(Err(Refused::Unfit(error))).unwrap();
+            }
+            Request::Operate(order, caller, answer) => {
+                let text = format!("{order:?} {:?}", caller.why);
+                answer.send(Ok(Operated { text, until: None })).unwrap();
+            }
+            Request::Probe(_, answer) => {
+                let error = ApiError::new("no such uplink");
+                answer.send(Err(Refused::NotFound(error))).unwrap();
+            }
         }
     }
 }
@@ -454,6 +504,8 @@ fn a_status() -> Status {
         summary: "just started".to_owned(),
         settled: false,
         last_problem: None,
+        trial: None,
+        rolled_back: None,
         uplinks: Vec::new(),
         groups: Vec::new(),
         sysctls: Vec::new(),

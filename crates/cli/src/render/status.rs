@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::builder::styling::Style;
 use uplinkd_api::{
     GroupStatus, ServingStatus, State, Status, TargetState, TargetStatus, UplinkStatus,
-    WaitingStatus,
+    WaitingStatus, WishStatus,
 };
 use uplinkd_model::{
     Family, Health,
@@ -70,6 +70,7 @@ fn headline(out: &mut String, status: &Status) {
     if !status.summary.is_empty() {
         paragraph(out, 0, &escape(&status.summary));
     }
+    trial(out, status);
     let problem = status.last_problem.as_deref().map(escape);
     let kernel = match (status.settled, problem) {
         (true, None) => return,
@@ -80,6 +81,38 @@ fn headline(out: &mut String, status: &Status) {
         }
     };
     paragraph(out, 0, &kernel);
+}
+
+/// What waits to be confirmed, and what is not in force though the file says it.
+fn trial(out: &mut String, status: &Status) {
+    if let Some(trial) = &status.trial {
+        let by = by(&trial.who, trial.why.as_deref());
+        let left = span(trial.until - status.time);
+        let text = format!(
+            "The configuration is on trial ({by}) and goes back in {left}: `uplinkctl confirm` keeps it."
+        );
+        let mut lines = String::new();
+        paragraph(&mut lines, 0, &text);
+        out.push_str(&styled(DOUBTFUL, lines.trim_end()));
+        out.push('\n');
+    }
+    if let Some(why) = &status.rolled_back {
+        paragraph(out, 0, &escape(why));
+    }
+}
+
+fn by(who: &str, why: Option<&str>) -> String {
+    let why = why.map(|why| format!(": {}", escape(why)));
+    format!("{}{}", escape(who), why.unwrap_or_default())
+}
+
+/// What somebody wants of an uplink for a while.
+fn wish(wish: &WishStatus, now: f64) -> String {
+    let left = wish
+        .until
+        .map(|until| format!(" for {} more", span(until - now)));
+    let left = left.unwrap_or_default();
+    format!("{left} ({})", by(&wish.who, wish.why.as_deref()))
 }
 
 /// Who serves the default group; family by family where that differs.
@@ -134,7 +167,7 @@ fn uplinks(out: &mut String, status: &Status) {
         };
         out.push_str(&coloured);
         out.push('\n');
-        paragraph(out, 4, &details(uplink));
+        paragraph(out, 4, &details(uplink, status.time));
         if uplink.targets.iter().any(|t| t.state != TargetState::Pass) {
             let targets: Vec<String> = uplink.targets.iter().map(target).collect();
             paragraph(out, 4, &targets.join("; "));
@@ -148,7 +181,7 @@ fn row(cells: [&str; 7]) -> String {
     format!("{name:NAME_MAX$}  {health:8}  {share:>5}  {measured:>8}  {rtt:>8}  {loss:>5}  {since}")
 }
 
-fn details(uplink: &UplinkStatus) -> String {
+fn details(uplink: &UplinkStatus, now: f64) -> String {
     let mut text = escape(&uplink.interface);
     if let Some(gateway) = uplink.gateway {
         let _ = write!(text, " via {gateway}");
@@ -164,6 +197,17 @@ fn details(uplink: &UplinkStatus) -> String {
         text.push_str(", not in service");
     }
     let _ = write!(text, ": {}", escape(&uplink.reason));
+    if let Some(drained) = &uplink.drained {
+        let what = match (uplink.idle, uplink.in_service) {
+            (true, _) => "drained",
+            (false, true) => "drained, but serving since nothing else works",
+            (false, false) => "drained",
+        };
+        let _ = write!(text, "; {what}{}", wish(drained, now));
+    }
+    if let Some(preferred) = &uplink.preferred {
+        let _ = write!(text, "; preferred{}", wish(preferred, now));
+    }
     if let Some(budget) = &uplink.budget {
         let (used, limit) = (in_words(budget.used), in_words(budget.limit));
         let then = match (budget.spent, budget.at_limit) {
@@ -244,7 +288,9 @@ fn served_by(group: &GroupStatus) -> String {
         return styled(BAD, "nothing");
     }
     let mut by = serving(&group.serving, " + ");
-    if let (Some(tier), 2..) = (group.tier, group.tiers.len()) {
+    if group.preferred {
+        by.push_str(", preferred for a while");
+    } else if let (Some(tier), 2..) = (group.tier, group.tiers.len()) {
         let _ = write!(by, ", tier {tier} of {}", group.tiers.len());
     }
     if group.last_resort {

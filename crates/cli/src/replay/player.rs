@@ -238,7 +238,10 @@ impl<'t> Player<'t> {
                     continue;
                 }
                 // A recording does not say what was used of a budget before it, nor what connections did.
-                Action::Advertise(_) | Action::WriteLedger(_) | Action::CountTcp(_) => continue,
+                Action::Advertise(_)
+                | Action::WriteLedger(_)
+                | Action::KeepWishes(_)
+                | Action::CountTcp(_) => continue,
             };
             self.controller.handle(event, self.now);
         }

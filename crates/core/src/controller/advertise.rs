@@ -85,7 +85,7 @@ impl Controller {
         !service.uplinks.is_empty() && !is_dead
     }
 
-    /// The networks whose owner is out of service while another uplink has IPv6 in service, on each
+    /// The networks whose owner is out of service, or drained, while another uplink has IPv6 in service, on each
     /// interface with networks that have owners. With a single line there is nothing better to use, and
     /// so nothing to speak of.
     fn avoided(&self) -> Advice {
@@ -95,7 +95,8 @@ impl Controller {
         if !self.config.deprecate || lines.count() < 2 {
             return avoided;
         }
-        let serving = &self.service.of(Family::V6).uplinks;
+        let service = self.service.of(Family::V6);
+        let serving: BTreeSet<_> = service.uplinks.difference(&service.drained).collect();
         for network in &self.prefixes.networks {
             let Some(owner) = &network.owner else {
                 continue;
@@ -123,6 +124,9 @@ impl Controller {
     }
 
     fn why_out(&self, uplink: &UplinkName) -> String {
+        if self.service.of(Family::V6).drained.contains(uplink) {
+            return format!("uplink {uplink} is drained");
+        }
         self.line_of(Family::V6, uplink).map_or_else(
             || format!("uplink {uplink} has no IPv6"),
             |n| leaving(self.uplink_of(n), &self.lines[n]),

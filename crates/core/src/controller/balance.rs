@@ -25,7 +25,8 @@ impl Controller {
 
     /// What is measured of an uplink that is in service.
     fn reading(&self, family: Family, uplink: &UplinkName) -> Option<Reading> {
-        if !self.service.of(family).uplinks.contains(uplink) {
+        let service = self.service.of(family);
+        if !service.uplinks.contains(uplink) || service.drained.contains(uplink) {
             return None;
         }
         let index = self.line_of(family, uplink)?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use uplinkd_model::{
-    Counters, Permille, UplinkName,
+    By, Counters, Permille, UplinkName,
     budget::{AtLimit, Day, Ledger},
     notice::Notice,
 };
@@ -64,10 +64,12 @@ impl Controller {
         }
     }
 
-    pub(super) fn set_used(&mut self, uplink: &UplinkName, used: u64, now: Time) {
+    pub(super) fn set_used(&mut self, uplink: &UplinkName, used: u64, by: By, now: Time) {
         let own = self.config.uplink(uplink).and_then(|u| u.budget.as_ref());
         if let Some(budget) = own {
             self.accounts.set_used(uplink, budget, used);
+            let uplink = uplink.clone();
+            self.notify(Notice::BudgetSet { uplink, used, by });
             self.accounts.write_until(now);
             self.heed_budgets(now);
         }

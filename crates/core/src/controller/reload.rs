@@ -1,6 +1,6 @@
 //! A new configuration in a running controller.
 
-use uplinkd_model::{Config, Outlet, notice::Notice, policy::OutletTier};
+use uplinkd_model::{By, Config, Outlet, notice::Notice, policy::OutletTier};
 
 use super::{Controller, LineState, Words};
 use crate::{
@@ -16,7 +16,13 @@ impl Controller {
     /// Lines that keep uplink and interface keep what is known of them; the connections of those that
     /// are gone will be released. Outlets that keep their code keep the tier that serves. The policies
     /// are compiled here where nobody has done it before.
-    pub(super) fn take_config(&mut self, config: Config, compiled: Option<Policies>, now: Time) {
+    pub(super) fn take_config(
+        &mut self,
+        config: Config,
+        compiled: Option<Policies>,
+        notice: Option<Notice>,
+        now: Time,
+    ) {
         let old = std::mem::replace(&mut self.config, config);
         self.words = Words::of(&self.config);
         self.resolve_interfaces();
@@ -26,6 +32,7 @@ impl Controller {
         self.balancer = Balancer::new(&self.config, balancer);
         self.must_choose = true;
         self.moves.clear();
+        self.owe_forgetting(&PerFamily::default());
         if self.config.reserve != old.reserve {
             self.claims.retain(|r| *r != self.config.reserve);
             self.claims.insert(0, self.config.reserve.clone());
@@ -42,7 +49,10 @@ impl Controller {
             self.review.ask(&self.config);
         }
         self.settle.because(|| "the file changed".to_owned());
-        self.notify(Notice::Reloaded);
+        self.notify(notice.unwrap_or_else(|| Notice::Reloaded {
+            by: By::new("the file"),
+            confirm: None,
+        }));
         self.take_facts(now);
         self.look_now(now, true);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use uplinkd_model::{
-    Family, Health, Plan, Reason, Step, Uplink, UplinkName,
+    By, Family, Health, Plan, Reason, Step, Uplink, UplinkName,
     notice::{Notice, Share},
     policy::{FailbackFlows, FailbackWhen, Outflow},
 };
@@ -55,6 +55,8 @@ impl Controller {
                 held: matches!(line.reason, Reason::Held { .. }),
                 usable: line.link.usable().is_some(),
                 spent: self.spent(line.uplink),
+                drained: self.wishes.drained(&uplink.name).is_some(),
+                preferred: self.wishes.preferred(&uplink.name).is_some(),
             };
             (&uplink.name, candidate)
         })
@@ -135,7 +137,11 @@ impl Controller {
     }
 
     /// Somebody wants the outlets of this name, or of this group, to return to their best tier.
-    pub(super) fn fail_back(&mut self, name: &str, now: Time) {
+    pub(super) fn fail_back(&mut self, name: &str, by: By, now: Time) {
+        self.notify(Notice::FailbackTold {
+            group: name.to_owned(),
+            by,
+        });
         self.reselect_and(News::default(), Some(name), now);
     }
 
@@ -180,6 +186,7 @@ impl Controller {
         let pictured = self.picture(&before);
         let returned = self.choose_tiers(told, &reason, now);
         self.owe_resort();
+        self.owe_forgetting(&before);
         self.tell_selection(&pictured, &returned, &reason, changed && is_detail);
         for family in FAMILIES {
             let service = self.service.of(family);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use uplinkd_model::{
-    Health, Nexthop, NexthopKind, Outcome, Plan, PlannedStep, Route, RouteVia, Rule, Step,
+    By, Health, Nexthop, NexthopKind, Outcome, Plan, PlannedStep, Route, RouteVia, Rule, Step,
     UplinkName, kernel_state::NftState,
 };
 
@@ -14,6 +14,7 @@ mod families;
 mod found;
 mod groups;
 mod histories;
+mod operate;
 mod policies;
 mod segments;
 mod services;
@@ -100,6 +101,7 @@ fn plans(controller: &mut Controller, now: Time, answering: &[&str]) -> Vec<Plan
             | Action::Count(_)
             | Action::CountTcp(_)
             | Action::WriteLedger(_)
+            | Action::KeepWishes(_)
             | Action::Notify(_)
             | Action::Advertise(_) => {}
         }
@@ -310,6 +312,7 @@ fn drift_is_told_and_put_back() {
             | Action::Count(_)
             | Action::CountTcp(_)
             | Action::WriteLedger(_)
+            | Action::KeepWishes(_)
             | Action::Probe(_)
             | Action::Advertise(_) => {}
         }

@@ -13,7 +13,7 @@ use crate::{
     families::{FAMILIES, PerFamily},
     prefixes::Prefixes,
     probe::TargetKey,
-    select::{Pool, Service, Serving, serving_of},
+    select::{Pool, Service, Serving, preferred_in, serving_of},
     status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Yielding},
 };
 
@@ -111,6 +111,9 @@ impl Controller {
             targets: keys.map(|key| self.target_snapshot(key)).collect(),
             tcp: state.segments.figures(),
             budget: self.budget_snapshot(state.uplink),
+            drained: self.wishes.drained(&uplink.name).cloned(),
+            is_idle: self.service.of(family).drained.contains(&uplink.name),
+            preferred: self.wishes.preferred(&uplink.name).cloned(),
         }
     }
 
@@ -172,6 +175,9 @@ impl Controller {
             family,
             state,
             serving: shares,
+            is_preferred: outlet
+                .outflow()
+                .is_some_and(|outflow| preferred_in(outflow, self.service.of(family)).is_some()),
             waiting,
             balance: outlet
                 .outflow()
@@ -204,6 +210,7 @@ impl Controller {
             family,
             state: state_of(&outflow, &serving, service),
             serving: self.shares_of(&outflow, &serving, service, family),
+            is_preferred: preferred_in(&outflow, service).is_some(),
             waiting: None,
             balance: None,
             yielding: self.yielding_in(&outflow, service, family),
@@ -219,6 +226,9 @@ impl Controller {
     ) -> Option<String> {
         let service = self.service.of(family);
         let leading = serving.leading(outflow, service)?;
+        if let Some(preferred) = preferred_in(outflow, service) {
+            return Some(format!("{preferred} is preferred for a while"));
+        }
         let tiers = outflow.tiers.iter().enumerate();
         let full = tiers.filter(|(_, tier)| Pool::of(tier).is_full(service));
         let full = full.map(|(n, _)| format!("tier {} is full", n + 1));

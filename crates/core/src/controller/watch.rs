@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use uplinkd_model::{
     Counters, Family, Health, NeighbourState, ProbeSpec, Reason, Sign, Target, TcpCounters,
-    notice::Notice,
+    UplinkName, notice::Notice,
 };
 
 use super::{Controller, line::LineState, line::access, serve::News};
@@ -65,6 +65,20 @@ impl Controller {
             }
         }
         self.count_if_due(now);
+    }
+
+    /// Asks all targets of an uplink that can be asked now. Those that are dear to ask may have been
+    /// asked a moment ago, and are not asked again.
+    pub(super) fn probe_now(&mut self, uplink: &UplinkName, now: Time) {
+        for index in 0..self.lines.len() {
+            if self.uplink_of(index).name != *uplink {
+                continue;
+            }
+            for key in TargetKey::all(index, self.lines[index].targets.len()) {
+                self.schedule.hasten(key, now);
+            }
+        }
+        self.run_due(now);
     }
 
     fn ask_target(&mut self, key: TargetKey, id: ProbeId, now: Time) {

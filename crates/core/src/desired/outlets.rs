@@ -2,6 +2,7 @@
 //!
 //! | metric | default by |
 //! |---|---|
+//! | 5 | the uplink that somebody prefers for a while, where it is in a tier |
 //! | 10, 20, … | the first, second, … tier, from the one that serves on |
 //! | one above the serving tier's, and so on | better tiers that wait for failback, or are full: should the serving tier be lost, the kernel turns to them before it turns to worse ones |
 //! | [`Reserve::METRIC_LAST`] | the last resort (the default group), or a refusal (`otherwise = "block"`) |
@@ -14,10 +15,13 @@ use uplinkd_model::{
 };
 
 use super::Inputs;
-use crate::select::{Pool, Serving};
+use crate::select::{Pool, Serving, preferred_in};
 
 /// Metric of the best tier's default in an outlet's table; each further tier adds as much.
 const METRIC_STEP: u32 = 10;
+/// Metric of the default by the uplink that somebody prefers. The tiers stay behind it as they are: the
+/// kernel turns to them by itself where that uplink is lost.
+const METRIC_PREFERRED: u32 = 5;
 
 /// The routes of all outlets' tables of a family.
 pub(super) fn routes(inputs: &Inputs<'_>, family: Family) -> BTreeSet<Route> {
@@ -71,6 +75,10 @@ fn tiers(
     };
     let tiers = outflow.tiers.iter().enumerate();
     let mut routes = Vec::new();
+    if preferred_in(outflow, service).is_some() {
+        let id = inputs.config.reserve.nexthop_preferred(family);
+        routes.push((METRIC_PREFERRED, id));
+    }
     for (n, tier) in tiers.filter(|(_, t)| Pool::of(t).is_served(service)) {
         let id = inputs
             .config

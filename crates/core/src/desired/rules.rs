@@ -9,6 +9,7 @@
 //! | first + 30 | `fwmark UPLINK lookup service` | pinned connections stay; before the `from` rules, since a marked packet may bear another uplink's address |
 //! | last + 0 … 19 | copies of rules of others | they come before the default group as they came before `main` |
 //! | last + 20 | `fwmark OUTLET lookup outlet` | what a policy led somewhere, also when the uplink it was pinned to has failed |
+//! | last + 29 | `iif LAN from PREFIX lookup default group`, of an uplink that is drained | new connections leave by others, translated; the rule behind stays, by which a later run knows the prefix |
 //! | last + 30 | `from ADDRESS lookup service` | the router's own traffic of an address; behind the rules of VPN software, whose networks may talk to that address |
 //! | last + 30 | `iif LAN from PREFIX lookup service` | what has an address of an uplink's delegated prefix goes by it, while it is in service; behind the outlets, so that policies may lead it elsewhere |
 //! | last + 31 | the same for prefixes that the provider is about to take back | |
@@ -116,14 +117,23 @@ fn by_prefix(inputs: &Inputs<'_>) -> BTreeSet<Rule> {
     let rules = present.flat_map(|line| {
         let table = reserve.table_service(line.uplink.slot);
         let prefixes = inputs.prefixes.all_of(&line.uplink.name).iter();
+        let service = inputs.service.of(Family::V6);
+        let is_drained = service.drained.contains(&line.uplink.name);
         prefixes.enumerate().flat_map(move |(n, prefix)| {
-            // The prefix of now comes first, by which a later run knows it from those on their way out.
-            let priority = reserve.rule_priority_last + if n == 0 { 30 } else { 31 };
-            let rule = Rule {
-                from: Some(IpNet::V6(*prefix)),
-                ..Rule::lookup(Family::V6, priority, table, reserve.proto)
+            let last = reserve.rule_priority_last;
+            let rule = |priority, table| {
+                let rule = Rule {
+                    from: Some(IpNet::V6(*prefix)),
+                    ..Rule::lookup(Family::V6, priority, table, reserve.proto)
+                };
+                of_lan(inputs, &rule)
             };
-            of_lan(inputs, &rule)
+            // The prefix of now comes first, by which a later run knows it from those on their way out.
+            let mut rules = rule(last + if n == 0 { 30 } else { 31 }, table);
+            if is_drained {
+                rules.extend(rule(last + 29, reserve.table_outlet(0)));
+            }
+            rules
         })
     });
     rules.collect()

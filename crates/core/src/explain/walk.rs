@@ -11,7 +11,7 @@ use super::{Decision, Exit, ExplainedStep, Flow};
 use crate::{
     Controller, OutletState, Time,
     controller::state_of,
-    select::{Candidate, Service, Serving, serving_of},
+    select::{Candidate, Service, Serving, preferred_in, serving_of},
 };
 
 /// The world as the question wants it: with some uplinks thought away.
@@ -249,6 +249,9 @@ impl Controller {
             }
             OutletState::LastResort => {
                 "nobody in it is up: the last good choice is kept".to_owned()
+            }
+            OutletState::Tier { .. } if preferred_in(outflow, &thought.service).is_some() => {
+                "one uplink is preferred before all tiers".to_owned()
             }
             OutletState::Tier { rank, group, .. } => {
                 let group = group.as_deref().unwrap_or(name);

@@ -9,7 +9,7 @@ use uplinkd_model::{
     policy::{Balance, Conduct, End, Outflow, OutletTier},
 };
 
-use super::{Pool, Service, Serving};
+use super::{Pool, Service, Serving, preferred_in};
 
 /// How many numbers there are for nexthop groups of one family, less than the reserve has room for.
 const GROUPS: u64 = 500_000;
@@ -77,6 +77,12 @@ pub(crate) fn serving_of(
     service: &Service,
     is_usable: impl Fn(&uplinkd_model::UplinkName) -> bool,
 ) -> Vec<Share> {
+    if let Some(preferred) = preferred_in(outflow, service) {
+        return vec![Share {
+            uplink: preferred.clone(),
+            weight: 1,
+        }];
+    }
     if let Some(tier) = serving
         .leading(outflow, service)
         .and_then(|n| outflow.tiers.get(n))
@@ -135,7 +141,8 @@ impl Serving {
         let table = reserve.table_outlet(outlet.code);
         let routes = observed.routes.iter().filter(|r| {
             let is_default = r.family() == family && r.destination.prefix_len() == 0;
-            r.table == table && is_default && reserve.owns_route(r)
+            let is_of_a_tier = r.via != RouteVia::Nexthop(reserve.nexthop_preferred(family));
+            r.table == table && is_default && is_of_a_tier && reserve.owns_route(r)
         });
         let id = match routes.min_by_key(|r| r.metric)?.via {
             RouteVia::Nexthop(id) => id,

@@ -19,6 +19,10 @@ pub(crate) struct Candidate {
     pub(crate) usable: bool,
     /// Its budget is used up, and this becomes of it.
     pub(crate) spent: Option<AtLimit>,
+    /// Somebody wants no new connections by it.
+    pub(crate) drained: bool,
+    /// Somebody wants new connections by it alone.
+    pub(crate) preferred: bool,
 }
 
 /// The uplinks in service and whether they are only kept for want of anything better.
@@ -34,6 +38,10 @@ pub(crate) struct Service {
     pub(crate) spent: BTreeSet<UplinkName>,
     /// Those of them that are not to carry anything of ours.
     pub(crate) off: BTreeSet<UplinkName>,
+    /// Those in service that take no new connections: somebody drained them, and another one serves.
+    pub(crate) drained: BTreeSet<UplinkName>,
+    /// The one in service that takes all new connections of the outlets that have it.
+    pub(crate) preferred: Option<UplinkName>,
     /// What is decided of pools whose shares follow their lines.
     pub(crate) pools: Vec<PoolState>,
     /// No uplink is live; these are kept so that the network is not "unreachable".
@@ -53,8 +61,10 @@ impl Service {
 }
 
 /// Decides who is in service: everybody live; else who works and is only held back; else the same of those
-/// whose budget is used up; else the last good choice as far as its links can still carry anything; else
-/// every usable link.
+/// whose budget is used up; else the same of those that are drained; else the last good choice as far as
+/// its links can still carry anything; else every usable link.
+///
+/// One that is drained stays in service beside the others, since it goes on carrying what it carries.
 pub(crate) fn service<'a>(
     candidates: impl Iterator<Item = (&'a UplinkName, Candidate)> + Clone,
     before: &BTreeSet<UplinkName>,
@@ -73,8 +83,27 @@ pub(crate) fn service<'a>(
         let usable = usable.map(|(n, _)| n.clone());
         usable.filter(|n| !base.off.contains(n)).collect()
     };
+    let drained = names(|c| c.drained);
+    let beside = names(|c| c.drained && c.live && c.spent != Some(AtLimit::LastResort));
     for works in [
-        names(|c| c.live && c.spent != Some(AtLimit::LastResort)),
+        names(|c| !c.drained && c.live && c.spent != Some(AtLimit::LastResort)),
+        names(|c| !c.drained && c.held && c.spent != Some(AtLimit::LastResort)),
+        names(|c| !c.drained && c.live),
+        names(|c| !c.drained && c.held),
+    ] {
+        if !works.is_empty() {
+            let preferred = names(|c| c.preferred);
+            return Service {
+                yielding: names(|c| c.live && c.yields),
+                preferred: preferred.intersection(&works).next().cloned(),
+                uplinks: works.union(&beside).cloned().collect(),
+                drained: beside,
+                ..base
+            };
+        }
+    }
+    for works in [
+        beside,
         names(|c| c.held && c.spent != Some(AtLimit::LastResort)),
         names(|c| c.live),
         names(|c| c.held),
@@ -89,8 +118,15 @@ pub(crate) fn service<'a>(
     }
     let usable = names(|_| true);
     let kept: BTreeSet<_> = usable.intersection(before).cloned().collect();
+    let uplinks = if kept.is_empty() { usable } else { kept };
+    let idle: BTreeSet<_> = drained.intersection(&uplinks).cloned().collect();
     Service {
-        uplinks: if kept.is_empty() { usable } else { kept },
+        drained: if idle == uplinks {
+            BTreeSet::new()
+        } else {
+            idle
+        },
+        uplinks,
         last_resort: true,
         ..base
     }
@@ -112,10 +148,8 @@ mod tests {
                     name(n),
                     Candidate {
                         live: *live,
-                        yields: false,
-                        held: false,
                         usable: *usable,
-                        spent: None,
+                        ..Candidate::default()
                     },
                 )
             })
@@ -166,11 +200,9 @@ mod tests {
     fn one_that_is_held_back_serves_where_nobody_else_works() {
         let (a, b) = (name("a"), name("b"));
         let held = Candidate {
-            live: false,
-            yields: false,
             held: true,
             usable: true,
-            spent: None,
+            ..Candidate::default()
         };
         let dead = Candidate {
             held: false,
@@ -222,6 +254,85 @@ mod tests {
                 found,
                 (serving.to_owned(), last_resort),
                 "{spent:?} {other:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_that_is_drained_stays_beside_others_and_serves_only_without_them() {
+        let (a, b) = (name("a"), name("b"));
+        let dead = Candidate {
+            usable: true,
+            ..Candidate::default()
+        };
+        let live = Candidate { live: true, ..dead };
+        let held = Candidate { held: true, ..dead };
+        let spent = Candidate {
+            spent: Some(AtLimit::LastResort),
+            ..live
+        };
+        let gone = Candidate::default();
+        let drained = Candidate {
+            drained: true,
+            ..live
+        };
+        let drained_and_dead = Candidate {
+            drained: true,
+            ..dead
+        };
+        let words = |names: &BTreeSet<UplinkName>| {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            names.join(" ")
+        };
+        for (own, other, uplinks, idle, last_resort) in [
+            (drained, live, "a b", "a", false),
+            (drained, held, "a b", "a", false),
+            (drained, spent, "a b", "a", false),
+            (drained, dead, "a", "", false),
+            (drained, gone, "a", "", false),
+            (drained, drained, "a b", "", false),
+            (drained_and_dead, live, "b", "", false),
+            (drained_and_dead, dead, "a b", "a", true),
+            (drained_and_dead, gone, "a", "", true),
+            (live, live, "a b", "", false),
+        ] {
+            let both = [(&a, own), (&b, other)];
+            let found = service(both.into_iter(), &BTreeSet::new());
+            assert_eq!(
+                (&*words(&found.uplinks), &*words(&found.drained)),
+                (uplinks, idle),
+                "{own:?} {other:?}"
+            );
+            assert_eq!(found.last_resort, last_resort, "{own:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_preferred_is_so_only_while_it_works_and_is_not_drained() {
+        let (a, b) = (name("a"), name("b"));
+        let live = Candidate {
+            live: true,
+            usable: true,
+            ..Candidate::default()
+        };
+        let preferred = Candidate {
+            preferred: true,
+            ..live
+        };
+        let of = |own| {
+            let both = [(&a, own), (&b, live)];
+            service(both.into_iter(), &BTreeSet::new()).preferred
+        };
+        assert_eq!(of(preferred), Some(name("a")));
+        assert_eq!(of(live), None);
+        for (drained, live) in [(true, true), (false, false)] {
+            assert_eq!(
+                of(Candidate {
+                    drained,
+                    live,
+                    ..preferred
+                }),
+                None
             );
         }
     }

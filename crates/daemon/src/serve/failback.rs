@@ -64,6 +64,7 @@ mod tests {
                 rank: 2,
             },
             serving: vec![],
+            is_preferred: false,
             waiting: waiting.then_some(Waiting {
                 tier: 0,
                 since: Time::default(),

@@ -1,9 +1,11 @@
 //! The core's picture in the words of the API.
 
 mod budget;
+mod burst;
 mod connection;
 mod explain;
 mod failback;
+mod operate;
 mod policies;
 mod status;
 
@@ -12,11 +14,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uplinkd_core::Time;
 
 pub(crate) use budget::set_used;
+pub(crate) use burst::Burst;
 pub(crate) use connection::explain_connection;
 pub(crate) use explain::explain;
 pub(crate) use failback::failback;
+pub(crate) use operate::{no_such_uplink, order, ordered};
 pub(crate) use policies::policies;
 pub(crate) use status::status;
+
+/// The wall clock, in unix seconds.
+pub(crate) fn unix_now() -> f64 {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    unix.unwrap_or_default().as_secs_f64()
+}
 
 /// The two clocks read at one moment, to tell people when something happened.
 #[derive(Clone, Copy, Debug)]
@@ -27,12 +37,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Self {
             started: std::time::Instant::now(),
-            started_unix: unix.as_secs_f64(),
+            started_unix: unix_now(),
         }
     }
 

@@ -13,7 +13,7 @@ use uplinkd_core::{
 use uplinkd_kernel::{Kernel, sysctl};
 use uplinkd_model::{Config, Family, Health, policy::OutletTier};
 
-use super::Clock;
+use super::{Clock, operate::wish};
 
 /// The status.
 pub(crate) fn status(
@@ -40,6 +40,8 @@ pub(crate) fn status(
         summary: summary(state, &lines),
         settled: picture.settled,
         last_problem: picture.problem.clone(),
+        trial: None,
+        rolled_back: None,
         uplinks: picture
             .lines
             .iter()
@@ -119,7 +121,8 @@ fn families(lines: &[&LineSnapshot]) -> BTreeSet<Family> {
 /// The uplinks in service; family by family where these differ.
 fn serving(lines: &[&LineSnapshot]) -> String {
     let of = |family: Family| {
-        let lines = lines.iter().filter(|l| l.family == family && l.in_service);
+        let serves = |l: &LineSnapshot| l.in_service && !l.is_idle;
+        let lines = lines.iter().filter(|l| l.family == family && serves(l));
         let names: Vec<_> = lines.map(|l| l.name.as_str()).collect();
         if names.is_empty() {
             "nothing".to_owned()
@@ -173,6 +176,9 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
             spent: b.is_spent,
             at_limit: b.at_limit,
         }),
+        drained: line.drained.as_ref().map(|w| wish(w, clock)),
+        idle: line.is_idle,
+        preferred: line.preferred.as_ref().map(|w| wish(w, clock)),
     }
 }
 
@@ -242,6 +248,7 @@ fn group(outlet: &OutletSnapshot, config: &Config, clock: &Clock) -> GroupStatus
                 share: f64::from(s.weight) / total,
             })
             .collect(),
+        preferred: outlet.is_preferred,
         last_resort: outlet.state == OutletState::LastResort,
         reason: reason(outlet, tiers.len()),
         tiers,
@@ -274,6 +281,9 @@ fn tiers(outlet: &OutletSnapshot, config: &Config) -> Vec<TierStatus> {
 }
 
 fn reason(outlet: &OutletSnapshot, tiers: usize) -> String {
+    if outlet.is_preferred {
+        return "somebody wants it so for a while".to_owned();
+    }
     let text = match (&outlet.state, outlet.serving.is_empty()) {
         (OutletState::Default, _) => "nobody in it is up: the default group serves",
         (OutletState::Blocked, _) => "nobody in it is up: its traffic is refused",
@@ -322,6 +332,9 @@ mod tests {
             targets: vec![],
             tcp: None,
             budget: None,
+            drained: None,
+            is_idle: false,
+            preferred: None,
         }
     }
 

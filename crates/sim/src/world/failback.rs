@@ -213,7 +213,7 @@ impl World {
         let now = self.now();
         let is_last_resort = *self.said.last_resort.of(family);
         let serves: Vec<bool> = (0..layout.tiers.len())
-            .map(|tier| layout.any(tier, |l| self.said.in_service[l]))
+            .map(|tier| layout.any(tier, |l| self.said.takes_new(l)))
             .collect();
         let told = self.tiers.told.as_ref();
         let is_told = told.is_some_and(|n| *n == layout.name || Some(n) == layout.group.as_ref());

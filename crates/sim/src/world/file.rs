@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use uplinkd_core::Event;
 use uplinkd_model::{
-    Family,
+    By, Family, Order,
     policy::{MINUTES_PER_WEEK, PolicyFlows},
 };
 use uplinkd_policy::{Answer, Flow, Origin, naive};
@@ -12,6 +12,7 @@ use uplinkd_policy::{Answer, Flow, Origin, naive};
 use super::{Happening, World};
 use crate::{
     kernel::{Connection, Direction},
+    operate::Deed,
     reference::{LayoutKind, layouts},
     scenario::{LAN, file},
 };
@@ -118,6 +119,25 @@ impl World {
         self.tell_time()
     }
 
+    /// Somebody drains an uplink, or prefers one, or ends that.
+    pub(super) fn operate(&mut self, deed: Deed) -> Result<(), String> {
+        let name = |n: usize| self.scenario.uplinks[n].name.clone();
+        let order = match deed {
+            Deed::Drain(n, span) => Order::Drain {
+                uplink: name(n),
+                span: span.map(Duration::from_secs),
+            },
+            Deed::Undrain(n) => Order::Undrain { uplink: name(n) },
+            Deed::Prefer(n, span) => Order::Prefer {
+                uplink: name(n),
+                span: Duration::from_secs(span),
+            },
+            Deed::Unprefer => Order::Unprefer,
+        };
+        self.was_operated = true;
+        self.feed(Event::Operate(order, By::new("somebody")))
+    }
+
     /// Somebody wants an outlet, or the group that it begins with, to return to its best tier.
     pub(super) fn fail_back(&mut self, number: u8) -> Result<(), String> {
         let number = usize::from(number);
@@ -126,7 +146,10 @@ impl World {
         let name = group.unwrap_or_else(|| layout.name.clone());
         self.say(|| format!("somebody asks for failback of {name}"));
         self.tiers.told = Some(name.clone());
-        let result = self.feed(Event::Failback { name });
+        let result = self.feed(Event::Failback {
+            name,
+            by: By::new("somebody"),
+        });
         self.tiers.told = None;
         result
     }

@@ -70,7 +70,7 @@ impl World {
                 ));
             }
             // What left service while the plan was under way is the next plan's business.
-            let serves = |l: &usize| self.said.in_service[*l];
+            let serves = |l: &usize| self.said.takes_new(*l);
             let at_plan = |l: &usize| self.watch.at_plan.get(*l).is_some_and(|s| *s);
             let served = |exits: Option<&Vec<usize>>| {
                 exits.is_some_and(|e| e.iter().any(|l| serves(l) || at_plan(l)))
@@ -131,7 +131,8 @@ impl World {
                 .filter_map(|s| uplinks().position(|u| u.slot == Slot(*s)));
             uplinks.filter_map(|u| self.net.line(u, family)).collect()
         };
-        if self.may_forget(outlet, lines) {
+        // What keeps to a line that is drained, or not to one that is preferred, is forgotten too.
+        if self.was_operated || self.may_forget(outlet, lines) {
             return Ok(());
         }
         Err(format!("`{step}`, though outlet {outlet} did not go back"))
@@ -235,6 +236,7 @@ impl World {
                 | Action::Observe { .. }
                 | Action::ListConnections
                 | Action::WriteLedger(_)
+                | Action::KeepWishes(_)
                 | Action::Notify(_)
                 | Action::Advertise(_) => false,
             });

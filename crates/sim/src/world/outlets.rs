@@ -147,7 +147,8 @@ impl World {
         self.judge_leak(layout.code, family, &exit.lines(), "a new connection")?;
         let (now, tier) = (self.now(), self.said.tier(index, family));
         let works = |l: usize| self.net.has_link(&self.kernel, l);
-        let serves = |l: usize| self.said.in_service[l];
+        let serves = |l: usize| self.said.takes_new(l);
+        let preferred = self.said.preferred(index, family);
         let own = self.scenario.config.reserve.table_outlet(layout.code);
         let lines = exit.lines();
         let is_own = matches!(exit, Exit::By { table, .. } if *table == own);
@@ -177,7 +178,9 @@ impl World {
                 "line {line} is in service, but new connections find {exit:?}"
             ));
         }
-        way.steady = way.steady.filter(|t| tier == Some(*t));
+        way.steady = way
+            .steady
+            .filter(|t| tier == Some(*t) && preferred.is_none());
         let in_tier = |t: usize, line| layout.any(t, |l| l == line);
         if let Some(steady) = way.steady.filter(|_| !is_shielded)
             && layout.any(steady, |l| self.watch.installed[l] && serves(l) && works(l))
@@ -189,13 +192,16 @@ impl World {
         }
         let is_awake = self.daemon.as_ref().is_some_and(|d| d.has_looked);
         let is_bad = tier.is_some_and(|tier| {
-            let strays = |l: &usize| !serves(*l) || !in_tier(tier, *l);
+            let strays = |l: &usize| match preferred {
+                Some(preferred) => *l != preferred,
+                None => !serves(*l) || !in_tier(tier, *l),
+            };
             layout.any(tier, |l| serves(l) && works(l)) && (!is_own || lines.iter().any(strays))
         });
         way.bad_since = (is_awake && is_bad).then(|| way.bad_since.unwrap_or(now));
         if is_settled {
             way.is_established = true;
-            way.steady = tier.filter(|_| !is_bad);
+            way.steady = tier.filter(|_| !is_bad && preferred.is_none());
         }
         self.ways.outlets.insert(key, way);
         Ok(())

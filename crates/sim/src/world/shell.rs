@@ -49,6 +49,9 @@ impl World {
             controller: Controller::new(config, Vec::new(), self.now()),
             has_looked: false,
         });
+        if let Some(daemon) = &mut self.daemon {
+            daemon.controller.restore_wishes(self.wishes.clone());
+        }
         self.tiers_at_start();
         self.review = Default::default();
         self.carry_out(false, false)?;

@@ -83,6 +83,12 @@ impl World {
             return Ok(None);
         };
         self.judge_leak(outlet, talk.family, &[line], "a new connection")?;
+        if is_sure && self.now() >= self.watch.shielded_until && self.said.idle[line] {
+            return Err(format!(
+                "a new connection of outlet {outlet} ({}) leaves by line {line}, which is drained",
+                talk.family
+            ));
+        }
         let slot = self.scenario.uplinks[self.net.lines[line].uplink].slot;
         let table = self.kernel.nft();
         let mut outlets = table.iter().flat_map(|t| &t.outlets);

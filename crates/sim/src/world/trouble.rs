@@ -96,6 +96,7 @@ impl World {
             Fault::Reload(groups) => return self.reload(groups),
             Fault::Clock(minutes) => return self.set_clock(minutes),
             Fault::FailBack(number) => return self.fail_back(number),
+            Fault::Operate(deed) => return self.operate(deed),
             Fault::Rival(deed) => {
                 self.watch.tampered(now);
                 self.ways_tampered();
@@ -228,6 +229,7 @@ impl World {
             | Fault::Crash
             | Fault::Clock(_)
             | Fault::FailBack(_)
+            | Fault::Operate(_)
             | Fault::Reload(_) => {}
         }
     }

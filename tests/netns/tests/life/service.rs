@@ -12,9 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use uplinkd_api::{Status, TargetState, TargetStatus};
-use uplinkd_lab::{
-    Fault, LabSpec, find_program, harness::Skipped, programs, stretched,
-};
+use uplinkd_lab::{Fault, LabSpec, find_program, harness::Skipped, programs, stretched};
 use uplinkd_netns_tests::{EVENTUALLY, Rig, config, find_uplink, isp};
 
 const NOBODY: u32 = 65534;

@@ -205,7 +205,8 @@ impl Driver {
             | Action::Advertise(_)
             | Action::Count(_)
             | Action::CountTcp(_)
-            | Action::WriteLedger(_) => {}
+            | Action::WriteLedger(_)
+            | Action::KeepWishes(_) => {}
         }
         Ok(())
     }

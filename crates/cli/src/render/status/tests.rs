@@ -37,10 +37,57 @@ default               isp1 (60%) + isp2 (40%)
 #[test]
 fn a_delegated_prefix_stands_beside_the_gateway() {
     let mut uplink = uplink("isp1", Health::Up, 1.0);
-    assert!(!details(&uplink).contains("prefix"));
+    assert!(!details(&uplink, NOW).contains("prefix"));
     uplink.prefix = Some("2001:db8:100::/56".to_owned());
     let words = "eth-isp1 via 192.0.2.1, prefix 2001:db8:100::/56: ";
-    assert!(details(&uplink).starts_with(words), "{}", details(&uplink));
+    assert!(
+        details(&uplink, NOW).starts_with(words),
+        "{}",
+        details(&uplink, NOW)
+    );
+}
+
+#[test]
+fn what_people_want_for_a_while_is_said_with_who_why_and_how_long() {
+    let wish = |until: Option<f64>, why: Option<&str>| WishStatus {
+        who: "root (uid 0)".to_owned(),
+        why: why.map(str::to_owned),
+        until: until.map(|left| NOW + left),
+    };
+    let mut drained = uplink("isp1", Health::Up, 0.0);
+    drained.drained = Some(wish(Some(5400.0), Some("new \u{1b}modem")));
+    drained.idle = true;
+    let said = details(&drained, NOW);
+    let words = "; drained for 1 h 30 min more (root (uid 0): new \\u{1b}modem)";
+    assert!(said.ends_with(words), "{said}");
+    drained.idle = false;
+    let said = details(&drained, NOW);
+    assert!(
+        said.contains("; drained, but serving since nothing else works for"),
+        "{said}"
+    );
+    let mut preferred = uplink("isp2", Health::Up, 1.0);
+    preferred.preferred = Some(wish(Some(30.0), None));
+    let said = details(&preferred, NOW);
+    assert!(
+        said.ends_with("; preferred for 30 s more (root (uid 0))"),
+        "{said}"
+    );
+    let mut group = group("default", &[("isp2", 1.0)]);
+    group.preferred = true;
+    assert_eq!(served_by(&group), "isp2 (100%), preferred for a while");
+    let status = Status {
+        trial: Some(uplinkd_api::TrialStatus {
+            who: "root (uid 0)".to_owned(),
+            why: None,
+            until: NOW + 59.0,
+        }),
+        ..status(State::Up, "fine")
+    };
+    let text = anstream::adapter::strip_str(&text(&status)).to_string();
+    let words = "The configuration is on trial (root (uid 0)) and goes back in 59 s: `uplinkctl\n\
+                 confirm` keeps it.\n";
+    assert!(text.contains(words), "{text}");
 }
 
 #[test]
@@ -360,6 +407,8 @@ fn status(state: State, summary: &str) -> Status {
         summary: summary.to_owned(),
         settled: true,
         last_problem: None,
+        trial: None,
+        rolled_back: None,
         uplinks: Vec::new(),
         groups: Vec::new(),
         sysctls: Vec::new(),
@@ -389,6 +438,9 @@ fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
         carrier: Some(true),
         tcp: None,
         budget: None,
+        drained: None,
+        idle: false,
+        preferred: None,
         targets: vec![TargetStatus {
             target: "icmp:1.1.1.1".to_owned(),
             address: Some("1.1.1.1".parse().unwrap()),
@@ -446,5 +498,6 @@ fn group(name: &str, serving: &[(&str, f64)]) -> GroupStatus {
             .collect(),
         last_resort: false,
         reason: "all members are up".to_owned(),
+        preferred: false,
     }
 }

@@ -126,7 +126,11 @@ fn what_the_provider_says_goes_over_what_was_counted() {
     site.run(100_000);
     assert_eq!(serving(&site), ["isp2"]);
     let (uplink, used) = (fixtures::name(1), 0);
-    site.tell(Event::SetUsed { uplink, used });
+    site.tell(Event::SetUsed {
+        uplink,
+        used,
+        by: By::new("a test"),
+    });
     site.run(1000);
     assert_eq!(serving(&site), ["isp1", "isp2"]);
     assert!(self::used(&site) < 100_000);

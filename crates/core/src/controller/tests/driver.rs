@@ -24,6 +24,8 @@ pub(super) struct Driver {
     /// The plans so far, as lines.
     pub(super) plans: Vec<Vec<String>>,
     pub(super) notices: Vec<Notice>,
+    /// What was written down of what people want.
+    pub(super) kept: Wishes,
     /// What hosts are told to avoid, one wish after the other.
     pub(super) wishes: Vec<Advice>,
 }
@@ -41,6 +43,7 @@ impl Driver {
             now: 0,
             plans: Vec::new(),
             notices: Vec::new(),
+            kept: Wishes::default(),
             wishes: Vec::new(),
         };
         driver.run(1000);
@@ -52,6 +55,7 @@ impl Driver {
     pub(super) fn restart(&mut self) {
         let config = self.controller.config.clone();
         self.controller = Controller::new(config, Vec::new(), at(self.now));
+        self.controller.restore_wishes(self.kept.clone());
     }
 
     /// Forgets what was done and told so far.
@@ -150,6 +154,10 @@ impl Driver {
                     }
                 }
                 Action::Count(_) | Action::CountTcp(_) | Action::WriteLedger(_) => continue,
+                Action::KeepWishes(wishes) => {
+                    self.kept = wishes;
+                    continue;
+                }
                 Action::Notify(notice) => {
                     self.notices.push(notice);
                     continue;

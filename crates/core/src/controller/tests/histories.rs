@@ -2,7 +2,7 @@
 //! outlet leads to the tier that serves it. Longer ones, with trouble in between, are in `sim`.
 
 use uplinkd_model::{
-    OutletKind,
+    Order, OutletKind,
     policy::{End, Failback, FailbackFlows, FailbackWhen, Sticky, StickyBy},
 };
 
@@ -47,7 +47,7 @@ fn some_config(dice: &mut Dice) -> Config {
 
 fn happen(driver: &mut Driver, dice: &mut Dice) {
     const ALL: [&str; 2] = ["isp1", "isp2"];
-    match dice.throw(8) {
+    match dice.throw(11) {
         0..=2 => {
             let family = FAMILIES[dice.throw(2) as usize];
             let answering = ALL.into_iter().filter(|_| dice.throw(3) > 0);
@@ -56,8 +56,24 @@ fn happen(driver: &mut Driver, dice: &mut Dice) {
         3 => driver.carrier("wan1", dice.throw(2) == 0),
         4 => driver.carrier("wan2", dice.throw(2) == 0),
         5 => driver.restart(),
+        8 | 9 => {
+            let uplink = UplinkName::new(ALL[dice.throw(2) as usize]).unwrap();
+            // None ends while it is judged.
+            let span = Duration::from_secs([0, 1, 3600][dice.throw(3) as usize]);
+            let order = match dice.throw(5) {
+                0 => Order::Undrain { uplink },
+                1 => Order::Unprefer,
+                2 => Order::Prefer { uplink, span },
+                n => Order::Drain {
+                    uplink,
+                    span: (n == 3).then_some(span),
+                },
+            };
+            driver.tell(Event::Operate(order, By::new("a test")));
+        }
         6 => driver.tell(Event::Failback {
             name: "calls".into(),
+            by: By::new("a test"),
         }),
         _ => {
             let config = some_config(dice);

@@ -114,10 +114,12 @@ fn by_hand_waits_for_the_word_and_the_picture_says_so() {
     assert_eq!(calls.state, tier);
     driver.tell(Event::Failback {
         name: "nobody".into(),
+        by: By::new("a test"),
     });
     assert_eq!(driver.serving("calls", V4), ["isp2"]);
     driver.tell(Event::Failback {
         name: "calls".into(),
+        by: By::new("a test"),
     });
     assert_eq!(driver.serving("calls", V4), ["isp1"]);
 }

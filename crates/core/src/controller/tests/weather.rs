@@ -220,6 +220,7 @@ impl Site {
                     }
                     continue;
                 }
+                Action::KeepWishes(_) => continue,
                 Action::WriteLedger(ledger) => {
                     self.written.push((self.now, ledger));
                     continue;

@@ -11,12 +11,14 @@ impl Daemon {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
             Request::Status(reply) => {
-                let status = serve::status(
+                let mut status = serve::status(
                     &self.controller,
                     &mut self.kernel,
                     &self.clock,
                     &self.state.sysctls,
                 );
+                status.trial = self.trial.as_ref().map(|t| t.status(&self.clock));
+                status.rolled_back.clone_from(&self.rolled_back);
                 let _ = reply.send(status);
             }
             Request::Policies(reply) => {
@@ -33,18 +35,22 @@ impl Daemon {
                 let answer = serve::explain_connection(&self.controller, &mut self.kernel, query);
                 let _ = reply.send(answer);
             }
-            Request::SetUsed(name, used, reply) => {
+            Request::Operate(operation, caller, reply) => self.operate(operation, caller, reply),
+            Request::Probe(name, reply) => self.begin_burst(&name, reply),
+            Request::SetUsed(name, used, caller, reply) => {
+                let by = self.by(caller);
                 let answer = serve::set_used(self.controller.config(), &name, used);
                 let answer = answer.map(|(uplink, done)| {
-                    self.tell_core(Event::SetUsed { uplink, used });
+                    self.tell_core(Event::SetUsed { uplink, used, by });
                     done
                 });
                 let _ = reply.send(answer);
             }
-            Request::Failback(name, reply) => {
+            Request::Failback(name, caller, reply) => {
+                let by = self.by(caller);
                 let answer = serve::failback(&self.controller.snapshot().outlets, &name);
                 if answer.is_ok() {
-                    self.tell_core(Event::Failback { name });
+                    self.tell_core(Event::Failback { name, by });
                 }
                 let _ = reply.send(answer);
             }

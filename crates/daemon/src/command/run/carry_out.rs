@@ -10,7 +10,7 @@ use uplinkd_model::{Outcome, Plan, Step, notice::Notice};
 use uplinkd_probe::Inquiry;
 
 use super::Daemon;
-use crate::look::look;
+use crate::{look::look, serve::unix_now, wishes};
 
 /// Connections that are listed when policies have changed. A table with more of ours is looked
 /// through only that far, and the rest keep their uplink until they end.
@@ -40,7 +40,12 @@ impl Daemon {
                 }
                 Action::CountTcp(indexes) => self.count_tcp(&indexes),
                 Action::ListConnections => self.list_connections(),
-                Action::WriteLedger(ledger) => self.ledger.write(ledger),
+                Action::WriteLedger(ledger) => self.ledger.write(&ledger),
+                Action::KeepWishes(wishes) => {
+                    let bytes = wishes::to_bytes(&wishes, self.clock.now(), unix_now());
+                    let owed = std::mem::take(&mut self.owed);
+                    self.wishes.write(bytes, owed);
+                }
                 Action::Notify(notice) => self.tell(&notice),
                 Action::Advertise(advice) => self.advertiser.wish(&advice),
             }
@@ -64,6 +69,7 @@ impl Daemon {
         let id = probe.id;
         let now = self.clock.now();
         self.recorder.asked(&probe, self.controller.config(), now);
+        self.note_question(&probe);
         let question = match probe.asking {
             Asking::Echo(target) => {
                 return Some(uplinkd_probe::Probe {
@@ -101,6 +107,7 @@ impl Daemon {
 
     fn was_not_sent(&mut self, probe: ProbeId, error: &anyhow::Error) {
         debug!(error = format!("{error:#}"), "probe not sent");
+        self.note_answer(probe, Err(format!("could not be asked: {error:#}")));
         self.tell_core(Event::SendFailed { probe });
     }
 

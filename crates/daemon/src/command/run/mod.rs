@@ -3,8 +3,10 @@
 
 mod answer;
 mod carry_out;
+mod operate;
 mod reading;
 mod reload;
+mod trial;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,14 +21,15 @@ use uplinkd_advertise::Advertiser;
 use uplinkd_core::{Controller, Event, ProbeId, Time, cgroup_paths, event::HintKind};
 use uplinkd_flows::Flows;
 use uplinkd_kernel::{Hint, Kernel, Watch};
-use uplinkd_model::notice::Notice;
+use uplinkd_model::{UplinkName, notice::Notice};
 use uplinkd_policy::Shadow;
 use uplinkd_probe::{Answer, Asker, Prober, Reply};
 use uplinkd_web::{Request, Shared};
 
 use self::{
     reading::{Cause, Readings},
-    reload::Refused,
+    reload::{Asked, Refused},
+    trial::{Beginning, Trial},
 };
 use crate::{
     args::Paths,
@@ -39,9 +42,12 @@ use crate::{
     lock::Lock,
     machine,
     record::Recorder,
-    serve::Clock,
+    serve::{Burst, Clock, unix_now},
     service_manager::ServiceManager,
     state::State,
+    trial::TrialFile,
+    wishes,
+    writer::{Then, Writer},
 };
 
 /// Between two ticks at least: with thousands of targets something is due each quarter of a
@@ -53,10 +59,11 @@ const TICK_LEAST: Duration = Duration::from_millis(4);
 /// # Errors
 /// When something outside the kernel's routing fails for good.
 pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
-    let loaded = match load::read_or_show(&paths.config) {
-        Ok(loaded) => loaded,
+    let beginning = match trial::begin(paths) {
+        Ok(beginning) => beginning,
         Err(exit) => return Ok(exit),
     };
+    let loaded = &beginning.loaded;
     let mut kernel = Kernel::open()?.with_state_dir(Some(paths.state_dir.clone()));
     // Everything that could stand in the way is found before anything is written.
     let mut state = State::load(&paths.state_dir)?;
@@ -77,7 +84,7 @@ pub fn run(paths: &Paths) -> anyhow::Result<Exit> {
         .enable_all()
         .build()?;
     let exit = runtime.block_on(async {
-        let daemon = Daemon::start(kernel, loaded, config, state, paths)?;
+        let daemon = Daemon::start(kernel, beginning, config, state, paths)?;
         daemon.serve_until_stopped().await
     });
     // A file of another machine that hangs may still be read, and must not be waited for.
@@ -119,16 +126,31 @@ struct Daemon {
     service_manager: ServiceManager,
     /// Policies that can never be reached, once somebody asked for them.
     shadows: Option<Vec<Shadow>>,
+    /// Where it is written down what people want of uplinks, and who waits for that.
+    wishes: Writer,
+    owed: Vec<Then>,
+    /// Rounds of questions that somebody waits for, and whose questions are being sent.
+    bursts: Vec<Burst>,
+    collecting: Option<UplinkName>,
+    /// Who wants the file read that is being read, and who wants it read after that.
+    asked: Vec<Asked>,
+    asked_next: Vec<Asked>,
+    /// What is in force is on trial.
+    trial: Option<Trial>,
+    /// Why what is in force is not what the file says.
+    rolled_back: Option<String>,
+    trial_file: TrialFile,
 }
 
 impl Daemon {
     fn start(
         kernel: Kernel,
-        loaded: Loaded,
+        beginning: Beginning,
         config: uplinkd_model::Config,
         state: State,
         paths: &Paths,
     ) -> anyhow::Result<Self> {
+        let Beginning { loaded, back } = beginning;
         let clock = Clock::start();
         #[expect(
             clippy::cast_possible_truncation,
@@ -160,6 +182,12 @@ impl Daemon {
             Default::default()
         });
         controller.restore_budgets(known, boot_id(), local_time::today());
+        let wanted = wishes::load(&paths.state_dir, clock.now(), unix_now());
+        controller.restore_wishes(wanted.unwrap_or_else(|error| {
+            let reason = format!("{error:#}");
+            warn!(reason, "what was drained or preferred is forgotten");
+            Default::default()
+        }));
         let mut daemon = Self {
             kernel,
             watch,
@@ -186,11 +214,26 @@ impl Daemon {
             recorder: Recorder::new(&paths.state_dir),
             service_manager: ServiceManager::open(),
             shadows: None,
+            wishes: Writer::new(
+                paths.state_dir.join(wishes::FILE),
+                "a restart may not know what is drained or preferred",
+            ),
+            owed: Vec::new(),
+            bursts: Vec::new(),
+            collecting: None,
+            asked: Vec::new(),
+            asked_next: Vec::new(),
+            trial: None,
+            rolled_back: None,
+            trial_file: TrialFile::new(&paths.state_dir),
         };
         daemon.record();
         // Before the first look, so that the first plan is right already.
         daemon.tell_local_time();
         daemon.tell(&Notice::Started);
+        if let Some(back) = back {
+            daemon.begin_rolled_back(back);
+        }
         Ok(daemon)
     }
 
@@ -201,6 +244,9 @@ impl Daemon {
         loop {
             self.carry_out();
             self.service_manager.work(|| self.controller.is_settled());
+            self.end_bursts();
+            let burst = self.burst_deadline();
+            let trial = self.trial.as_ref().and_then(Trial::deadline);
             let deadline = self.controller.next_deadline();
             let wait = deadline.map(|t| self.clock.until(t.max(self.ticked_at + TICK_LEAST)));
             // Answers before everything else: a busy moment of ours must not look like a slow line.
@@ -221,14 +267,18 @@ impl Daemon {
                 }
                 // The numbers of control groups are part of our nft table.
                 () = self.cgroups.changed() => self.tell_core(Event::Hint { what: HintKind::Nft }),
-                () = self.lists.changed() => self.reload(Cause::Lists),
+                () = self.lists.changed() => {
+                    self.reload(Cause::Lists, Asked::by("a list file has changed"));
+                }
+                () = sleep_until(burst) => {}
+                () = sleep_until(trial) => self.trial_is_over(),
                 read = self.readings.done() => {
                     self.take_loaded(read);
                     self.service_manager.reloaded();
                 }
                 _ = hangup.recv() => {
                     self.service_manager.reloading();
-                    self.reload(Cause::Told);
+                    self.reload(Cause::Told, Asked::by("SIGHUP"));
                 }
                 () = self.service_manager.due() => {}
                 _ = terminate.recv() => break,
@@ -245,9 +295,10 @@ impl Daemon {
             .iter()
             .any(|u| u.budget.is_some())
         {
-            self.ledger.write(self.controller.last_ledger());
+            self.ledger.write(&self.controller.last_ledger());
         }
         self.ledger.stop();
+        self.wishes.stop();
         let _ = self.stop_server.send(());
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
         Ok(Exit::Yes)
@@ -258,13 +309,14 @@ impl Daemon {
             return;
         }
         let now = self.clock.now();
-        let told = replies.into_iter().map(|Reply { id, rtt }| {
+        let mut told = Vec::with_capacity(replies.len());
+        for Reply { id, rtt } in replies {
             trace!(probe = id, ?rtt, "answer");
             self.recorder.answered(id, rtt, now);
-            (ProbeId(id), rtt)
-        });
-        let told = Event::Replies(told.collect());
-        self.controller.handle(told, now);
+            self.note_answer(ProbeId(id), Ok(rtt));
+            told.push((ProbeId(id), rtt));
+        }
+        self.controller.handle(Event::Replies(told), now);
     }
 
     fn take_answers(&mut self, answers: Vec<Answer>) {
@@ -272,6 +324,7 @@ impl Daemon {
         for Answer { id, result } in answers {
             trace!(probe = id, ?result, "answer");
             let probe = ProbeId(id);
+            self.note_answer(probe, result.clone());
             let event = match result {
                 Ok(rtt) => {
                     self.recorder.answered(id, rtt, now);
@@ -341,6 +394,13 @@ impl Daemon {
         };
         debug!(?event, "the kernel hints");
         self.tell_core(event);
+    }
+}
+
+async fn sleep_until(at: Option<std::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

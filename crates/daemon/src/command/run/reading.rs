@@ -23,8 +23,10 @@ pub(super) enum Cause {
     /// A list file has changed: the text of the configuration stays as it was accepted, since it may
     /// be half written.
     Lists,
-    /// Somebody said so (SIGHUP).
+    /// Somebody said so (SIGHUP, `uplinkctl reload`).
     Told,
+    /// What was in force before comes back.
+    Back,
 }
 
 /// What a thread that reads files ends with.
@@ -53,6 +55,24 @@ struct Reading {
 }
 
 impl Readings {
+    /// Whether something is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.now.is_some()
+    }
+
+    /// Has it read once more after that.
+    pub(super) fn again(&mut self, cause: Cause) {
+        if let Some(reading) = &mut self.now {
+            reading.again = reading.again.max(Some(cause));
+        }
+    }
+
+    /// Gives up what is being read, and what was to be read after it.
+    pub(super) fn abandon(&mut self) {
+        self.given_up
+            .extend(self.now.take().map(|reading| reading.task));
+    }
+
     /// Begins to read; where that is under way already, it is done once more afterwards.
     pub(super) fn begin(
         &mut self,
@@ -73,7 +93,8 @@ impl Readings {
             return Ok(());
         }
         self.given_up.retain(|task| !task.is_finished());
-        if self.given_up.len() >= GIVEN_UP_MAX {
+        // What was in force before needs no file.
+        if cause != Cause::Back && self.given_up.len() >= GIVEN_UP_MAX {
             return Err(format!(
                 "{GIVEN_UP_MAX} earlier attempts to read the files still hang: is a network file system away?"
             ));

@@ -1,13 +1,15 @@
 //! Reading the file again, as a transaction: either all of it is in force, or nothing has changed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use tracing::{debug, warn};
+use uplinkd_api::{ApiError, Operated};
 use uplinkd_config::{OutletCodes, Slots};
 use uplinkd_core::{Compiled, Event, Prepared};
 use uplinkd_kernel::{Watch, nft::Forms};
-use uplinkd_model::{Reserve, notice::Notice};
+use uplinkd_model::{By, Reserve, notice::Notice};
+use uplinkd_web::{Answer, Refused as No};
 
 use super::{
     Daemon,
@@ -77,9 +79,49 @@ impl Refused {
     }
 }
 
+/// Somebody who wants the file read again.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Who.
+    pub(super) by: By,
+    /// On trial for so long.
+    pub(super) confirm: Option<Duration>,
+    /// Where to say what came of it.
+    pub(super) answer: Option<Answer<Operated>>,
+}
+
+impl Asked {
+    /// Somebody who waits for no answer.
+    pub(super) fn by(who: &str) -> Self {
+        Self {
+            by: By::new(who),
+            confirm: None,
+            answer: None,
+        }
+    }
+}
+
+/// Tells all who asked what came of it.
+pub(super) fn answer_all(asked: Vec<Asked>, answer: &Result<Operated, No>) {
+    for reply in asked.into_iter().filter_map(|a| a.answer) {
+        // Whoever asked may be gone.
+        let _ = reply.send(answer.clone());
+    }
+}
+
 impl Daemon {
     /// Begins to read; the loop goes on.
-    pub(super) fn reload(&mut self, cause: Cause) {
+    pub(super) fn reload(&mut self, cause: Cause, asked: Asked) {
+        if self.readings.is_reading() {
+            self.asked_next.push(asked);
+            self.readings.again(cause);
+            return;
+        }
+        self.asked.push(asked);
+        self.begin_reading(cause);
+    }
+
+    pub(super) fn begin_reading(&mut self, cause: Cause) {
         debug!(?cause, "reading the file again");
         let (loaded, path) = (Arc::clone(&self.loaded), self.config_path.clone());
         let before = InForce {
@@ -87,15 +129,30 @@ impl Daemon {
             compiled: self.controller.compiled(),
             forms: self.kernel.nft_forms(),
         };
+        let trial = self.trial_to_keep();
+        let earlier = self.trial.as_ref().map(|t| Arc::clone(&t.before));
         let read = move || {
             let fresh = match cause {
-                Cause::Told => loaded.fresh(&path),
-                Cause::Lists => loaded.again(),
+                Cause::Told => loaded.fresh(&path)?,
+                Cause::Lists => loaded.again()?,
+                Cause::Back => Loaded::clone(earlier.as_ref().unwrap_or(&loaded)),
             };
-            Fresh::of(fresh?, before)
+            let fresh = Fresh::of(fresh, before)?;
+            // Nothing is put in force on trial before the way back is on the disk.
+            if let Some(trial) = trial
+                && cause == Cause::Told
+                && (earlier.is_some() || !is_same(&fresh.loaded, &loaded))
+            {
+                trial
+                    .keep(earlier.as_ref().unwrap_or(&loaded))
+                    .map_err(|e| LoadError::Unreadable(format!("{e:#}")))?;
+            }
+            Ok(fresh)
         };
         if let Err(text) = self.readings.begin(cause, read) {
-            self.refuse(cause, text);
+            let asked = std::mem::take(&mut self.asked);
+            answer_all(asked, &Err(No::Conflict(ApiError::new(text.clone()))));
+            self.refuse(cause, text, By::new("uplinkd"));
         }
     }
 
@@ -106,29 +163,75 @@ impl Daemon {
             result,
             again,
         } = done;
-        match result {
+        let asked = std::mem::take(&mut self.asked);
+        let by = asked.iter().rev().map(|a| a.by.clone()).next();
+        let by = by.unwrap_or_else(|| By::new("uplinkd"));
+        let answer = match result {
             Err(error) => {
                 load::show_error(&error, &self.config_path);
                 let text = error.in_short(&self.config_path);
-                self.refuse(self.at_fault(cause, &error), text);
+                self.refuse(self.at_fault(cause, &error), text.clone(), by);
+                // One that hangs must not keep a way back when it ends after all.
+                self.trial_did_not_begin();
+                Err(No::Unfit(error.to_api(&self.config_path)))
             }
             // Touched, but not changed.
             Ok(fresh) if cause == Cause::Lists && fresh.loaded.parsed == self.loaded.parsed => {
                 if self.refused.is_repaired(cause) {
-                    self.tell(&Notice::Reloaded);
+                    self.tell(&Notice::Reloaded { by, confirm: None });
                 }
+                Ok(Operated::default())
             }
-            Ok(fresh) => match self.put_in_force(fresh, cause) {
-                // The core has told it.
-                Ok(()) => {
-                    self.refused.is_repaired(cause);
-                }
-                Err(error) => self.refuse(cause, format!("{error:#}")),
-            },
-        }
+            Ok(fresh) => self.take_fresh(fresh, cause, &asked, by),
+        };
+        answer_all(asked, &answer);
         if let Some(cause) = again {
-            self.reload(cause);
+            self.asked = std::mem::take(&mut self.asked_next);
+            self.begin_reading(cause);
         }
+    }
+
+    /// Puts what was read in force, on trial if that was asked for.
+    fn take_fresh(
+        &mut self,
+        fresh: Fresh,
+        cause: Cause,
+        asked: &[Asked],
+        by: By,
+    ) -> Result<Operated, No> {
+        let confirm = asked.iter().rev().find_map(|a| a.confirm);
+        if confirm.is_some() && self.trial.is_none() && is_same(&fresh.loaded, &self.loaded) {
+            return Ok(Operated {
+                text: "nothing has changed, so that nothing waits to be confirmed".to_owned(),
+                until: None,
+            });
+        }
+        let before = Arc::clone(&self.loaded);
+        let notice = match cause {
+            Cause::Back => Notice::RolledBack {
+                reason: self.why_back(),
+            },
+            Cause::Told | Cause::Lists => Notice::Reloaded {
+                by: by.clone(),
+                confirm: confirm.map(|span| span.as_secs()),
+            },
+        };
+        // The core tells it.
+        if let Err(error) = self.put_in_force(fresh, cause, notice) {
+            let text = format!("{error:#}");
+            self.refuse(cause, text.clone(), by);
+            match cause {
+                Cause::Back => self.try_back_later(),
+                Cause::Told | Cause::Lists => self.trial_did_not_begin(),
+            }
+            return Err(No::Conflict(ApiError::new(text)));
+        }
+        self.refused.is_repaired(cause);
+        Ok(match cause {
+            Cause::Back => self.is_back(&before),
+            Cause::Told => self.is_reloaded(before, confirm, by),
+            Cause::Lists => Operated::default(),
+        })
     }
 
     /// What has to be repaired: where the text is the one in force, a list.
@@ -139,13 +242,13 @@ impl Daemon {
         }
     }
 
-    fn refuse(&mut self, at_fault: Cause, text: String) {
+    fn refuse(&mut self, at_fault: Cause, text: String, by: By) {
         self.refused.note(at_fault);
-        self.tell(&Notice::ReloadRefused { text });
+        self.tell(&Notice::ReloadRefused { text, by });
     }
 
     /// Everything that can fail comes first, and touches nothing that is in force.
-    fn put_in_force(&mut self, fresh: Fresh, cause: Cause) -> anyhow::Result<()> {
+    fn put_in_force(&mut self, fresh: Fresh, cause: Cause, notice: Notice) -> anyhow::Result<()> {
         let Fresh {
             loaded,
             prepared,
@@ -175,7 +278,13 @@ impl Daemon {
         let watch = is_other_watch.then(|| Watch::open(&state.reserves, self.kernel.ports()));
         let watch = watch.transpose()?;
         if state != self.state {
-            state.save()?;
+            match (state.save(), cause) {
+                // A full disk must not keep what works from coming back.
+                (Err(error), Cause::Back) => {
+                    warn!(reason = format!("{error:#}"), "state not saved")
+                }
+                (saved, _) => saved?,
+            }
             self.state = state;
         }
         if let Some(watch) = watch {
@@ -193,7 +302,7 @@ impl Daemon {
         self.shadows = None;
         // The new policies are those of the last time of day that was told.
         self.tell_time_of_day();
-        self.tell_core(Event::Prepared(Box::new(prepared)));
+        self.tell_core(Event::Prepared(Box::new(prepared.told(notice))));
         Ok(())
     }
 
@@ -221,6 +330,11 @@ impl Daemon {
             Err(error) => warn!(%error, "cannot set a timer: schedules stay as they are"),
         }
     }
+}
+
+/// Whether two readings are the same to the letter, lists and all.
+fn is_same(one: &Loaded, other: &Loaded) -> bool {
+    one.text == other.text && one.parsed == other.parsed
 }
 
 /// Refuses a layout of the mark that is not the one in force. Connections that live bear marks of
