@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{bench::program::target_folder, setup};
 
 /// All suites, in the order in which they are run: name, package and test target.
-const SUITES: [(&str, &str, &str); 8] = [
+const SUITES: [(&str, &str, &str); 9] = [
     ("lines", "uplinkd-netns-tests", "lines"),
     ("traffic", "uplinkd-netns-tests", "traffic"),
     ("kernel", "uplinkd-kernel", "netns"),
@@ -17,6 +17,7 @@ const SUITES: [(&str, &str, &str); 8] = [
     ("coexistence", "uplinkd-netns-tests", "coexistence"),
     ("probes", "uplinkd-netns-tests", "probes"),
     ("shares", "uplinkd-netns-tests", "shares"),
+    ("operate", "uplinkd-netns-tests", "operate"),
 ];
 
 /// Programs that the tests run, from the same folder as theirs.
