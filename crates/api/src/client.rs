@@ -21,6 +21,7 @@ use tokio::{net::UnixStream, time::timeout};
 use crate::{
     Budgeted,
     explain::{Explain, ExplainConnection},
+    history::{History, HistoryQuery, Report, ReportQuery},
     message::{ApiError, Event, Events, Failback, Status},
     operate::{Operated, Probed},
     path,
@@ -188,6 +189,32 @@ impl Client {
     /// [`ClientError`].
     pub async fn policies(&self) -> Result<Policies, ClientError> {
         self.get(path::POLICIES).await
+    }
+
+    /// Tallies over a time, whatever form the question names.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 where no history is kept.
+    pub async fn history(&self, query: &HistoryQuery) -> Result<History, ClientError> {
+        let query = HistoryQuery {
+            format: crate::Format::Json,
+            ..query.clone()
+        };
+        self.get(&format!("{}?{}", path::HISTORY, query.to_query()))
+            .await
+    }
+
+    /// The report of a month, whatever form the question names.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 where no history is kept.
+    pub async fn report(&self, query: &ReportQuery) -> Result<Report, ClientError> {
+        let query = ReportQuery {
+            format: crate::Format::Json,
+            ..query.clone()
+        };
+        self.get(&format!("{}?{}", path::REPORT, query.to_query()))
+            .await
     }
 
     /// Lets a group return to its better level now.

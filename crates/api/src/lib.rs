@@ -10,6 +10,9 @@
 //! | `GET /v1/policies` | [`Policies`] |
 //! | `GET /v1/explain?to=B&…` | [`Explain`]; the parameters are [`ExplainQuery`]'s fields |
 //! | `GET /v1/explain/connection?from=A&to=B&…` | [`ExplainConnection`]; likewise [`ConnectionQuery`] |
+//! | `GET /v1/history?uplink=&since=&until=&step=&format=` | [`History`], or CSV |
+//! | `GET /v1/report?month=&format=` | [`Report`], or CSV |
+//! | `GET /metrics` | for Prometheus, in its text format |
 //! | `POST /v1/groups/NAME/failback` | [`Failback`]; like all that follow, only for root and the daemon's own user |
 //! | `POST /v1/uplinks/NAME/drain?for=SECONDS` | [`Operated`]; no new connections by it; without `for` until undrained |
 //! | `POST /v1/uplinks/NAME/undrain` | [`Operated`] |
@@ -31,6 +34,7 @@
 
 mod client;
 mod explain;
+mod history;
 mod message;
 mod operate;
 mod policy;
@@ -44,6 +48,10 @@ pub use client::{Client, ClientError, Followed};
 pub use explain::{
     ConnectionStatus, Decision, DecisionKind, Explain, ExplainConnection, ExplainPolicy,
     ExplainStep, ExplainUplink, KernelSays,
+};
+pub use history::{
+    Format, HealthTime, History, HistoryPoint, HistoryQuery, HistorySeries, Quality, Report,
+    ReportLine, ReportOutage, ReportQuery, ReportTarget, ReportUplink, Traffic,
 };
 pub use message::{
     ApiError, BudgetStatus, Budgeted, Event, Events, Failback, GroupStatus, Level, ReserveStatus,
@@ -80,6 +88,12 @@ pub mod path {
     pub const EXPLAIN_CONNECTION: &str = "/v1/explain/connection";
     /// [`crate::Policies`].
     pub const POLICIES: &str = "/v1/policies";
+    /// [`crate::History`].
+    pub const HISTORY: &str = "/v1/history";
+    /// [`crate::Report`].
+    pub const REPORT: &str = "/v1/report";
+    /// For Prometheus; outside of `/v1`, where it looks for it.
+    pub const METRICS: &str = "/metrics";
     /// [`crate::Failback`], by POST; `{name}` stands for the group.
     pub const FAILBACK: &str = "/v1/groups/{name}/failback";
     /// [`crate::Budgeted`], by POST; `{name}` stands for the uplink, `{used}` for the bytes that it has used.

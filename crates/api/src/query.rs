@@ -280,7 +280,7 @@ fn end(word: &str) -> Result<(IpAddr, Option<u16>), String> {
 }
 
 /// Writes a query part.
-struct Writer(form_urlencoded::Serializer<'static, String>);
+pub(crate) struct Writer(form_urlencoded::Serializer<'static, String>);
 
 impl Default for Writer {
     fn default() -> Self {
@@ -293,7 +293,7 @@ impl Writer {
         self.0.append_pair(key, &value.to_string());
     }
 
-    fn maybe(&mut self, key: &str, value: Option<impl fmt::Display>) {
+    pub(crate) fn maybe(&mut self, key: &str, value: Option<impl fmt::Display>) {
         if let Some(value) = value {
             self.one(key, value);
         }
@@ -305,7 +305,7 @@ impl Writer {
         }
     }
 
-    fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         self.0.finish()
     }
 }
@@ -322,7 +322,7 @@ fn bounded(key: &str, count: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn unknown(key: &str, known: &str) -> ApiError {
+pub(crate) fn unknown(key: &str, known: &str) -> ApiError {
     ApiError::new(format!("unknown parameter {key:?}")).with_hint(format!("there are {known}"))
 }
 
@@ -331,7 +331,7 @@ fn missing(key: &str, example: &str) -> ApiError {
         .with_hint(format!("for example {example}"))
 }
 
-fn parse<T: FromStr<Err: fmt::Display>>(key: &str, value: &str) -> Result<T, ApiError> {
+pub(crate) fn parse<T: FromStr<Err: fmt::Display>>(key: &str, value: &str) -> Result<T, ApiError> {
     value
         .parse()
         .map_err(|error| cannot_read(key, value, error))

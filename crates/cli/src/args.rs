@@ -2,7 +2,7 @@
 
 mod operate;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use uplinkd_api::{ConnectionQuery, ExplainQuery, IcmpType, MacAddress, Protocol, parse_dscp};
@@ -34,6 +34,8 @@ Examples:
   uplinkctl prefer isp2 for 2h          everything new by isp2, for a while
   uplinkctl probe isp1 && echo works    ask all its targets, now
   uplinkctl reload --confirm 60s        a new file, and back if that was wrong
+  uplinkctl history isp1 --since 6h     how was it, over time?
+  uplinkctl report --month 2026-11      outages, loss, traffic: the sheet for a provider
   uplinkctl replay /var/lib/uplinkd/record --with other.toml
                                         what would other numbers have done?
 
@@ -174,6 +176,18 @@ pub(crate) enum Command {
     ///
     /// Ends with 1 where nothing waits to be confirmed.
     Rollback(Reasoned),
+    /// Loss, round-trip times, traffic and health of an uplink over time
+    ///
+    /// Seconds for a day, minutes for a month, hours for two years. Loss and round-trip times are those of
+    /// the targets that count; --csv and --json have each of them. Times are UTC.
+    #[command(after_help = HISTORY_AFTER)]
+    History(HistoryArgs),
+    /// How the uplinks were over a month: the sheet for a provider
+    ///
+    /// Availability, each outage with its length and its cause, loss and percentiles of round-trip times,
+    /// traffic and budget. Time without a daemon counts neither as up nor as down. Months are those of the
+    /// router's local time.
+    Report(ReportArgs),
     /// Try a file on recorded history: when would it have failed over?
     ///
     /// Plays recordings of `[record]`, or other programs' traces, through the daemon's own
@@ -186,6 +200,48 @@ pub(crate) enum Command {
     /// failure, with 2 where a file or the history cannot be used.
     #[command(after_help = REPLAY_AFTER)]
     Replay(ReplayArgs),
+}
+
+const HISTORY_AFTER: &str = "\
+Examples:
+  uplinkctl history isp1                the last day
+  uplinkctl history isp1 --since 90m --step 1m
+  uplinkctl history --since 30d --csv > uplinks.csv
+                                        all uplinks, for a spreadsheet";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HistoryArgs {
+    /// The uplink; all of them without
+    #[arg(value_name = "UPLINK")]
+    pub(crate) uplink: Option<String>,
+    /// From so long ago on: 90m, 24h, 30d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub(crate) since: Duration,
+    /// Until so long ago
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) until: Duration,
+    /// The length of a step, ten seconds or more; such that it fits without
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) step: Option<Duration>,
+    /// Print JSON, for scripts
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print comma-separated values, for spreadsheets
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReportArgs {
+    /// The month, as 2026-11; the present one without
+    #[arg(long, value_name = "MONTH", num_args = 0..=1)]
+    pub(crate) month: Option<Option<String>>,
+    /// Print JSON, for scripts
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print comma-separated values, for spreadsheets
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 const REPLAY_AFTER: &str = "\

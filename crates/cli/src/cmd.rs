@@ -4,9 +4,11 @@ mod budget;
 mod events;
 mod explain;
 mod failback;
+mod history;
 mod operate;
 mod policies;
 mod replay;
+mod report;
 mod status;
 
 use uplinkd_api::{Client, socket_path};
@@ -35,6 +37,8 @@ pub(crate) async fn run(args: Args) -> Exit {
         Command::Reload(args) => operate::reload(&client, &args).await,
         Command::Confirm(args) => operate::confirm(&client, &args).await,
         Command::Rollback(args) => operate::rollback(&client, &args).await,
+        Command::History(args) => history::run(&client, &args).await,
+        Command::Report(args) => report::run(&client, &args).await,
         Command::Replay(args) => replay::run(&args, &config),
     }
 }

@@ -6,9 +6,11 @@
 pub(crate) mod connection;
 pub(crate) mod event;
 pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod policies;
 pub(crate) mod probed;
 pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod words;

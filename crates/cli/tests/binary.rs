@@ -11,8 +11,8 @@ use std::{
 };
 
 use uplinkd_api::{
-    ApiError, Budgeted, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, Level,
-    Operated, Policies, Probed, ReserveStatus, State, Status, socket_path,
+    ApiError, Budgeted, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, History,
+    Level, Operated, Policies, Probed, ReserveStatus, State, Status, socket_path,
 };
 use uplinkd_web::{Operation, Refused, Request, Shared, bind, serve};
 
@@ -45,6 +45,23 @@ fn exit_codes_answer_the_question() {
         let output = daemon.ctl(&format!("failback {group}"));
         assert_eq!(output.status.code(), Some(code), "{group}: {output:?}");
     }
+    let history = daemon.ctl("history isp9 --since 1h --step 1m");
+    assert_eq!(history.status.code(), Some(0), "{history:?}");
+    assert!(String::from_utf8_lossy(&history.stderr).contains("nothing is known of uplink isp9"));
+    let asked = daemon.ctl("history --since 30d --json");
+    let asked: History = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(asked.until - asked.since, 30 * 86_400 + 1);
+    let csv = daemon.ctl("history --csv");
+    assert!(
+        csv.stdout.starts_with(b"time,uplink,family,target,sent,"),
+        "{csv:?}"
+    );
+    assert_eq!(daemon.ctl("history --csv --json").status.code(), Some(2));
+    assert_eq!(
+        daemon.ctl("history --since yesterday").status.code(),
+        Some(2)
+    );
+    assert_eq!(daemon.ctl("report --month 2026-11").status.code(), Some(2));
     let gone = ctl(daemon.directory.path(), "explain --connection")
         .arg("tcp 10.0.0.1:1 1.1.1.1:2")
         .output()
@@ -298,6 +315,18 @@ fn answer(request: Request, state: State) {
             let error = ApiError::new("no such connection");
             drop(answer.send(Err(Refused::NotFound(error))));
         }
+        Request::History(query, answer) => drop(answer.send(Ok(History {
+            since: query.since.unwrap_or_default(),
+            until: query.until.unwrap_or_default(),
+            step: query.step.unwrap_or(10),
+            series: Vec::new(),
+            trouble: None,
+        }))),
+        Request::Report(_, answer) => {
+            let error = ApiError::new("no history is kept");
+            drop(answer.send(Err(Refused::NotFound(error))));
+        }
+        Request::Metrics(answer) => drop(answer.send(String::new())),
         Request::SetUsed(uplink, used, _, answer) => {
             let text = format!("{used} bytes");
             drop(answer.send(Ok(Budgeted { uplink, text })));

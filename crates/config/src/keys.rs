@@ -3,6 +3,7 @@
 //! Here are the words for describing a key, and the top level; the tables below it are described in
 //! `uplink`, `policy` and `reserve`.
 
+mod history;
 mod policy;
 mod record;
 mod reserve;
@@ -11,6 +12,7 @@ mod uplink;
 
 use uplinkd_model::Family;
 
+pub(crate) use history::{HISTORY, HISTORY_MB};
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY, YIELD_AT};
 pub(crate) use record::{RECORD, RECORD_MB};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
@@ -304,6 +306,11 @@ pub(crate) static TOP: Keys = Keys {
             "how every uplink is watched, unless it says otherwise itself",
         ),
         table(
+            "history",
+            Kind::Table(&HISTORY),
+            "what is remembered of the lines, in steps of seconds to hours",
+        ),
+        table(
             "record",
             Kind::Table(&RECORD),
             "what is written down of every sample",
@@ -319,9 +326,9 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 21] = [
+pub(crate) static ALL: [&Keys; 22] = [
     &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &BUDGET, &PERIOD, &PROBE, &PROBE_ALL, &LOSS, &RTT,
-    &GROUP, &MEMBER, &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &RECORD, &RESERVE,
+    &GROUP, &MEMBER, &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &HISTORY, &RECORD, &RESERVE,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

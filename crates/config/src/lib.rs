@@ -11,6 +11,7 @@
 mod check;
 mod diagnostic;
 mod draft;
+mod history;
 mod keys;
 mod numbers;
 mod parsed;
@@ -28,6 +29,7 @@ mod syntax;
 pub use check::DOMAIN_TIMEOUT;
 pub use diagnostic::{Diagnostic, Excerpt, Note, Severity};
 pub use draft::Draft;
+pub use history::History;
 pub use numbers::{Numbers, NumbersExhausted, OutletCodes, Slots};
 pub use parsed::{Field, Parsed, ParsedUplink, ReserveField};
 pub use record::Record;

@@ -9,6 +9,7 @@ use uplinkd_model::{
 
 use crate::{
     diagnostic::Diagnostic,
+    history::History,
     numbers::{NumbersExhausted, OutletCodes, Slots},
     patch,
     record::Record,
@@ -152,6 +153,7 @@ pub struct Parsed {
     /// What these files hold, by path.
     pub(crate) lists: BTreeMap<String, Addresses>,
     pub(crate) record: Record,
+    pub(crate) history: History,
     pub(crate) reserve: Reserve,
     /// Where `[reserve]` stands, if it does.
     pub(crate) reserve_key: Option<Range<usize>>,
@@ -225,6 +227,11 @@ impl Parsed {
     /// What is written down of every sample.
     pub fn record(&self) -> Record {
         self.record
+    }
+
+    /// What is remembered of the lines.
+    pub fn history(&self) -> History {
+        self.history
     }
 
     /// The numbers and names that are claimed in the kernel.

@@ -38,6 +38,7 @@ pub(crate) struct RawFile {
     /// The policies, in the order of the file.
     pub(crate) policies: Vec<RawPolicy>,
     pub(crate) probe: RawProbe,
+    pub(crate) history: RawHistory,
     pub(crate) record: RawRecord,
     pub(crate) reserve: RawReserve,
 }
@@ -142,6 +143,13 @@ pub(crate) struct RawRates {
     pub(crate) up: Option<Spanned<String>>,
 }
 
+/// `[history]`.
+#[derive(Default)]
+pub(crate) struct RawHistory {
+    pub(crate) enabled: Option<Spanned<bool>>,
+    pub(crate) size_mb: Option<Spanned<i128>>,
+}
+
 /// `[record]`.
 #[derive(Default)]
 pub(crate) struct RawRecord {
@@ -205,6 +213,16 @@ impl RawFile {
                     RawProbe::read(&reader, "probe", found)
                 }
                 None => RawProbe::default(),
+            },
+            history: match top.table("history", found) {
+                Some((_, table)) => {
+                    let reader = Reader::open(table, &keys::HISTORY, "history", found);
+                    RawHistory {
+                        enabled: reader.truth("enabled", found),
+                        size_mb: reader.integer("size_mb", found),
+                    }
+                }
+                None => RawHistory::default(),
             },
             record: match top.table("record", found) {
                 Some((_, table)) => {

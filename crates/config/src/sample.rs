@@ -242,6 +242,13 @@ weight = 2
 #[uplink.isp1.probe]
 #quorum = 1
 
+# Remembers loss, round-trip times, traffic and outages for two years, for
+# `uplinkctl history` and `uplinkctl report`, in steps of seconds for a day,
+# minutes for a month and hours after that. The size is in megabytes of disk.
+#[history]
+#enabled = true
+#size_mb = 64
+
 # Writes every sample down, below the state directory, so that
 # `uplinkctl replay` can tell what other numbers would have done. The size is in
 # megabytes of disk; the oldest samples go first.

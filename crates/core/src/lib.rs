@@ -36,7 +36,7 @@ pub use prefixes::{LanNetwork, Prefixes, Translations, Unclaimed};
 pub use prepared::Prepared;
 pub use select::Waiting;
 pub use status::{
-    BudgetSnapshot, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot,
+    BudgetSnapshot, LineHealth, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot,
 };
 pub use time::Time;
 pub use wishes::{Wish, Wishes};

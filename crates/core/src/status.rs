@@ -85,6 +85,21 @@ pub struct LineSnapshot {
     pub preferred: Option<Wish>,
 }
 
+/// How one family of an uplink is: what costs nothing to ask for again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct LineHealth<'c> {
+    /// The uplink's name.
+    pub name: &'c UplinkName,
+    /// The family.
+    pub family: Family,
+    /// As [`LineSnapshot::absent`].
+    pub absent: bool,
+    /// Its settled state.
+    pub health: Health,
+    /// Why.
+    pub reason: &'c Reason,
+}
+
 /// What an uplink has used of its budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetSnapshot {

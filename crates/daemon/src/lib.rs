@@ -13,6 +13,12 @@ mod local_time;
 pub mod lock;
 pub mod look;
 pub mod machine;
+#[cfg(feature = "history")]
+mod memory;
+#[cfg(not(feature = "history"))]
+#[path = "memory_none.rs"]
+mod memory;
+mod meter;
 mod record;
 mod resolver;
 mod serve;

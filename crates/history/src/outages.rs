@@ -61,7 +61,9 @@ pub fn outages(intervals: &[Interval], window: (i64, i64)) -> Vec<Outage> {
     let down = intervals.iter().filter(|i| i.health == Health::Down);
     let outages = down.filter_map(|interval| {
         let (since, length) = clipped(interval, window);
-        (length > 0).then(|| Outage {
+        // One that has begun this very moment is one.
+        let is_new = interval.is_open && (window.0..window.1).contains(&interval.since);
+        (length > 0 || is_new).then(|| Outage {
             since,
             length,
             reason: interval.reason.clone(),
@@ -119,6 +121,15 @@ mod tests {
         ];
         assert_eq!(availability(&intervals, (0, 1000)).part, Some(1.0));
         assert_eq!(outages(&intervals, (0, 1000)), []);
+    }
+
+    #[test]
+    fn an_outage_that_has_just_begun_is_told() {
+        let mut down = interval(Health::Down, 500, 0);
+        assert_eq!(outages(&[down.clone()], (0, 1000)), []);
+        down.is_open = true;
+        assert_eq!(outages(&[down.clone()], (0, 1000)).len(), 1);
+        assert_eq!(outages(&[down], (501, 1000)).len(), 0, "of another time");
     }
 
     #[test]

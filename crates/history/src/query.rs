@@ -74,7 +74,7 @@ impl Reader {
     pub fn query(&self, question: &Question) -> Result<Vec<SeriesPoints>, QueryError> {
         question.check()?;
         let live = self.live();
-        let connection = self.open()?;
+        let connection = self.open(&live)?;
         let is_wanted = |s: &Series| match &question.uplink {
             Some(uplink) => s.uplink.as_str() == uplink,
             None => true,
@@ -105,8 +105,16 @@ impl Reader {
             .collect())
     }
 
+    /// The file; none where there is none yet, or none that anybody can use.
+    pub(crate) fn open(&self, live: &Live) -> rusqlite::Result<Option<Connection>> {
+        match self.open_file() {
+            Err(_) if live.trouble.is_some() => Ok(None),
+            opened => opened,
+        }
+    }
+
     /// The file, as a reader; none where there is none yet.
-    pub(crate) fn open(&self) -> rusqlite::Result<Option<Connection>> {
+    pub(crate) fn open_file(&self) -> rusqlite::Result<Option<Connection>> {
         let path = self.directory.join(FILE);
         if !path.exists() {
             return Ok(None);

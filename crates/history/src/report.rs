@@ -68,7 +68,7 @@ impl Reader {
     /// [`QueryError`].
     pub fn report(&self, window: (i64, i64)) -> Result<Report, QueryError> {
         let live = self.live();
-        let connection = self.open()?;
+        let connection = self.open(&live)?;
         let span = Span {
             since: window.0.div_euclid(1000),
             until: window.1.div_euclid(1000),
@@ -87,7 +87,7 @@ impl Reader {
     pub fn events(&self, (from, until): (i64, i64)) -> Result<(Vec<Event>, bool), QueryError> {
         let live = self.live();
         let mut events = Vec::new();
-        if let Some(connection) = self.open()? {
+        if let Some(connection) = self.open(&live)? {
             let text = "select time, warn, kind, text, detail from event
                 where time >= ?1 and time < ?2 order by id desc limit ?3";
             let mut asked = connection.prepare(text)?;

@@ -108,18 +108,7 @@ impl History {
         let (queue, messages) = sync_channel(QUEUE);
         let reader = Reader::of(directory);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer {
-            reader: reader.clone(),
-            size,
-            dropped: Arc::clone(&dropped),
-            store: None,
-            trouble: None,
-            retry_at: None,
-            committed: Instant::now(),
-            early: EARLY_MAX,
-            early_at: Instant::now(),
-            clock: Trust::new(),
-        };
+        let writer = Writer::new(reader.clone(), size, Arc::clone(&dropped));
         let thread = std::thread::Builder::new().name("history".to_owned());
         let thread = thread.spawn(move || writer.run(&messages))?;
         let sender = Sender { queue, dropped };
@@ -168,20 +157,39 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(reader: Reader, size: u64, dropped: Arc<AtomicU64>) -> Self {
+        Self {
+            reader,
+            size,
+            dropped,
+            store: None,
+            trouble: None,
+            retry_at: None,
+            committed: Instant::now(),
+            early: EARLY_MAX,
+            early_at: Instant::now(),
+            clock: Trust::new(),
+        }
+    }
+
     fn run(mut self, messages: &Receiver<Message>) {
         self.open();
         let mut due = self.regular();
+        let mut is_early = false;
         loop {
             match messages.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(message) => {
                     let is_urgent = message.is_urgent();
                     self.reader.live().take(message);
-                    if is_urgent && self.may_be_early() {
+                    // One commit is enough for all that comes before it.
+                    if is_urgent && !is_early && self.may_be_early() {
+                        is_early = true;
                         due = due.min(Instant::now() + SOON);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.commit();
+                    is_early = false;
                     due = self.regular();
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -321,3 +329,6 @@ fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

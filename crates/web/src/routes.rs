@@ -1,5 +1,7 @@
 //! What is answered.
 
+mod history;
+
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
@@ -46,6 +48,9 @@ pub(crate) fn routes(shared: Shared) -> Router {
         .route(path::EXPLAIN, get(explain))
         .route(path::EXPLAIN_CONNECTION, get(explain_connection))
         .route(path::POLICIES, get(policies))
+        .route(path::HISTORY, get(history::history))
+        .route(path::REPORT, get(history::report))
+        .route(path::METRICS, get(history::metrics))
         .route(path::FAILBACK, post(failback))
         .route(path::BUDGET, post(set_used))
         .merge(operate::routes())
@@ -216,6 +221,9 @@ async fn unknown_path() -> Refusal {
         path::POLICIES,
         path::EXPLAIN,
         path::EXPLAIN_CONNECTION,
+        path::HISTORY,
+        path::REPORT,
+        path::METRICS,
         path::FAILBACK,
         path::DRAIN,
         path::UNDRAIN,

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
-    Failback, Operated, Policies, Probed, Status,
+    Failback, History, HistoryQuery, Operated, Policies, Probed, Report, ReportQuery, Status,
 };
 
 use crate::log::Log;
@@ -30,6 +30,12 @@ pub enum Request {
     Explain(ExplainQuery, Answer<Explain>),
     /// Where an existing connection goes.
     ExplainConnection(ConnectionQuery, Answer<ExplainConnection>),
+    /// Tallies over a time.
+    History(HistoryQuery, Answer<History>),
+    /// The report of a month.
+    Report(ReportQuery, Answer<Report>),
+    /// Figures for Prometheus, in its text format.
+    Metrics(oneshot::Sender<String>),
     /// Set how many bytes an uplink has used of its budget. Whoever asks was seen to be allowed to.
     SetUsed(String, u64, Caller, Answer<Budgeted>),
     /// Let a group return to its better level now. Whoever asks was seen to be allowed to.

@@ -11,8 +11,9 @@ use tokio::{
 };
 use uplinkd_api::{
     ApiError, Budgeted, Client, ClientError, ConnectionQuery, ConnectionStatus, Decision,
-    DecisionKind, Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, Level,
-    Operated, Policies, PolicyStatus, ReserveStatus, State, Status,
+    DecisionKind, Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, History,
+    HistoryQuery, Level, Operated, Policies, PolicyStatus, ReportQuery, ReserveStatus, State,
+    Status,
 };
 use uplinkd_web::{EVENTS_MAX, Operation, Refused, Request, Shared, bind, serve};
 
@@ -123,6 +124,45 @@ async fn orders_carry_their_times_and_reasons_and_bad_ones_are_refused() {
     );
     let probed = client.probe("isp9").await.unwrap_err();
     assert!(matches!(probed, ClientError::Refused { status: 404, .. }));
+}
+
+#[tokio::test]
+async fn history_is_asked_for_by_parameters_and_answered_in_either_form() {
+    let mut daemon = Daemon::start();
+    daemon.answer_all();
+    let query = HistoryQuery {
+        uplink: Some("isp1".to_owned()),
+        step: Some(60),
+        ..HistoryQuery::default()
+    };
+    let history = daemon.client.history(&query).await.unwrap();
+    assert_eq!((history.since, history.until, history.step), (1, 2, 60));
+    assert_eq!(history.trouble.as_deref(), Some("isp1"));
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let csv = daemon.raw(get("/v1/history?format=csv").as_bytes()).await;
+    assert!(
+        csv.contains("content-type: text/csv") && csv.contains("time,uplink,"),
+        "{csv}"
+    );
+    let bad = daemon
+        .raw(get("/v1/history?since=yesterday").as_bytes())
+        .await;
+    assert!(
+        bad.starts_with("HTTP/1.1 400 ") && bad.contains("yesterday"),
+        "{bad}"
+    );
+    let query = ReportQuery {
+        month: Some("2026-11".to_owned()),
+        ..ReportQuery::default()
+    };
+    let refused = daemon.client.report(&query).await.unwrap_err();
+    assert!(
+        matches!(refused, ClientError::Refused { status: 404, .. }),
+        "{refused:?}"
+    );
+    let figures = daemon.raw(get("/metrics").as_bytes()).await;
+    let is_text = figures.contains("content-type: text/plain; version=0.0.4");
+    assert!(is_text && figures.ends_with("uplinkd_x 1\n"), "{figures}");
 }
 
 #[tokio::test]
@@ -399,6 +439,12 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
             Request::ExplainConnection(query, answer) => {
                 answer.send(a_connection(query)).unwrap();
             }
+            Request::History(query, answer) => answer.send(a_history(query)).unwrap(),
+            Request::Report(query, answer) => {
+                let error = ApiError::new(format!("{:?}", query.month));
+                answer.send(Err(Refused::NotFound(error))).unwrap();
+            }
+            Request::Metrics(answer) => answer.send("uplinkd_x 1\n".to_owned()).unwrap(),
             Request::SetUsed(uplink, used, _, answer) => {
                 let text = format!("{used} bytes");
                 answer.send(Ok(Budgeted { uplink, text })).unwrap();
@@ -421,6 +467,17 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
             }
         }
     }
+}
+
+/// What is asked for in the numbers of the answer.
+fn a_history(query: HistoryQuery) -> Result<History, Refused> {
+    Ok(History {
+        since: query.since.unwrap_or(1),
+        until: query.until.unwrap_or(2),
+        step: query.step.unwrap_or(3),
+        series: Vec::new(),
+        trouble: query.uplink,
+    })
 }
 
 fn a_failback(group: String) -> Result<Failback, Refused> {

@@ -37,6 +37,7 @@ pub(crate) use clause::Lists;
 
 use crate::{
     diagnostic::Diagnostic,
+    history::History,
     keys::Bounds,
     parsed::{Field, Parsed, ParsedOutlet, ParsedUplink},
     quote::{meant, quoted},
@@ -67,6 +68,7 @@ pub(crate) fn check(
     let lan = interface::lan(&raw.lan, found);
     let (reserve, reserve_spans) = reserve::check(&raw.reserve, found);
     let record = Record::check(&raw.record, found);
+    let history = History::check(&raw.history, found);
     let defaults = probe::Defaults::check(&raw.probe, found);
     let uplinks: Vec<_> = raw
         .uplinks
@@ -135,6 +137,7 @@ pub(crate) fn check(
         files: files.to_vec(),
         lists: lists.into_known(),
         record,
+        history,
         reserve,
         reserve_key: raw.reserve.key.clone(),
         reserve_spans,

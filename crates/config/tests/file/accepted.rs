@@ -301,3 +301,20 @@ fn samples_are_recorded_only_where_the_file_says_so_and_within_bounds() {
         assert_eq!(mistakes.len(), 1, "{bad}");
     }
 }
+
+#[test]
+fn history_is_kept_unless_the_file_says_otherwise_and_within_bounds() {
+    let history = |rest: &str| {
+        let text = format!("[uplink.a]\ninterface = \"eth1\"\n{rest}");
+        let history = good(&text).history();
+        (history.enabled, history.size_mb)
+    };
+    assert_eq!(history(""), (true, 64));
+    assert_eq!(history("[history]\nenabled = false\n"), (false, 64));
+    assert_eq!(history("[history]\nsize_mb = 4\n"), (true, 4));
+    for bad in ["size_mb = 3", "enabled = 1", "size = 5"] {
+        let file = format!("[uplink.a]\ninterface = \"eth1\"\n[history]\n{bad}\n");
+        let mistakes = uplinkd_config::parse("test", &file).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{bad}");
+    }
+}

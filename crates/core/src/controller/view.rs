@@ -14,7 +14,9 @@ use crate::{
     prefixes::Prefixes,
     probe::TargetKey,
     select::{Pool, Service, Serving, preferred_in, serving_of},
-    status::{LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Yielding},
+    status::{
+        LineHealth, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Yielding,
+    },
 };
 
 impl Controller {
@@ -46,6 +48,17 @@ impl Controller {
                 .collect(),
             outlets: outlets.chain(idle).collect(),
         }
+    }
+
+    /// How each family of each uplink is, in the order of [`Snapshot::lines`].
+    pub fn line_healths(&self) -> impl Iterator<Item = LineHealth<'_>> {
+        self.lines.iter().map(|line| LineHealth {
+            name: &self.config.uplinks[line.uplink].name,
+            family: line.family,
+            absent: line.is_absent(),
+            health: line.health,
+            reason: &line.reason,
+        })
     }
 
     /// Whether some uplink has a family, be it out of order.

@@ -5,6 +5,7 @@ mod burst;
 mod connection;
 mod explain;
 mod failback;
+mod metrics;
 mod operate;
 mod policies;
 mod status;
@@ -18,9 +19,10 @@ pub(crate) use burst::Burst;
 pub(crate) use connection::explain_connection;
 pub(crate) use explain::explain;
 pub(crate) use failback::failback;
+pub(crate) use metrics::Picture;
 pub(crate) use operate::{no_such_uplink, order, ordered};
 pub(crate) use policies::policies;
-pub(crate) use status::status;
+pub(crate) use status::{budget_status, status};
 
 /// The wall clock, in unix seconds.
 pub(crate) fn unix_now() -> f64 {

@@ -7,8 +7,8 @@ use uplinkd_api::{
     TargetStatus, TcpStatus, TierStatus, UplinkStatus, WaitingStatus, YieldingStatus,
 };
 use uplinkd_core::{
-    Controller, LineSnapshot, OutletSnapshot, OutletState, Snapshot, TargetSnapshot, Time,
-    desired::sysctl_paths, probe::TargetVerdict,
+    BudgetSnapshot, Controller, LineSnapshot, OutletSnapshot, OutletState, Snapshot,
+    TargetSnapshot, Time, desired::sysctl_paths, probe::TargetVerdict,
 };
 use uplinkd_kernel::{Kernel, sysctl};
 use uplinkd_model::{Config, Family, Health, policy::OutletTier};
@@ -168,17 +168,22 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
             sent: tcp.sent,
             sent_again: tcp.again,
         }),
-        budget: line.budget.map(|b| BudgetStatus {
-            used: b.used,
-            limit: b.limit,
-            since: b.since.to_string(),
-            until: b.until.to_string(),
-            spent: b.is_spent,
-            at_limit: b.at_limit,
-        }),
+        budget: line.budget.map(budget_status),
         drained: line.drained.as_ref().map(|w| wish(w, clock)),
         idle: line.is_idle,
         preferred: line.preferred.as_ref().map(|w| wish(w, clock)),
+    }
+}
+
+/// What was used of a budget, in the words of the API.
+pub(crate) fn budget_status(budget: BudgetSnapshot) -> BudgetStatus {
+    BudgetStatus {
+        used: budget.used,
+        limit: budget.limit,
+        since: budget.since.to_string(),
+        until: budget.until.to_string(),
+        spent: budget.is_spent,
+        at_limit: budget.at_limit,
     }
 }
 

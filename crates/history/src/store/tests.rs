@@ -383,7 +383,7 @@ fn nothing_old_is_removed_while_the_clock_is_in_doubt() {
 fn a_reader_does_not_hold_the_writer_up() {
     let mut bench = Bench::new(64 * MIB);
     bench.run(START, START + 600);
-    let reading = bench.reader.open().unwrap().unwrap();
+    let reading = bench.reader.open_file().unwrap().unwrap();
     reading.execute_batch("begin").unwrap();
     let rows: i64 = reading
         .query_row("select count(*) from fine", [], |r| r.get(0))

@@ -1,5 +1,9 @@
 //! Questions from outside.
 
+use std::collections::BTreeMap;
+
+use nix::net::if_::if_nametoindex;
+use tokio::sync::oneshot;
 use uplinkd_core::Event;
 use uplinkd_web::Request;
 
@@ -35,6 +39,16 @@ impl Daemon {
                 let answer = serve::explain_connection(&self.controller, &mut self.kernel, query);
                 let _ = reply.send(answer);
             }
+            Request::History(query, reply) => self.memory.query(query, reply),
+            Request::Report(query, reply) => {
+                let lines = self.controller.snapshot().lines.into_iter();
+                let budgets = lines.filter_map(|line| {
+                    let budget = serve::budget_status(line.budget?);
+                    Some((line.name.to_string(), budget))
+                });
+                self.memory.report(query, budgets.collect(), reply);
+            }
+            Request::Metrics(reply) => self.figures(reply),
             Request::Operate(operation, caller, reply) => self.operate(operation, caller, reply),
             Request::Probe(name, reply) => self.begin_burst(&name, reply),
             Request::SetUsed(name, used, caller, reply) => {
@@ -55,5 +69,25 @@ impl Daemon {
                 let _ = reply.send(answer);
             }
         }
+    }
+
+    /// Takes a picture of the figures, and has it written as text beside the loop.
+    fn figures(&mut self, reply: oneshot::Sender<String>) {
+        self.meter.settle(self.clock.now());
+        let mut counters = BTreeMap::new();
+        for uplink in &self.controller.config().uplinks {
+            if let Ok(index) = if_nametoindex(uplink.interface.as_str())
+                && let Some(counted) = self.kernel.counters(&[index]).remove(&index)
+            {
+                counters.insert(uplink.name.clone(), counted);
+            }
+        }
+        let snapshot = self.controller.snapshot();
+        let picture = serve::Picture::take(snapshot, counters, &self.meter, &self.clock);
+        let reader = self.memory.reader();
+        tokio::task::spawn_blocking(move || {
+            let is_written = reader.map(|reader| reader.trouble().is_none());
+            let _ = reply.send(picture.render(is_written));
+        });
     }
 }

@@ -69,6 +69,7 @@ impl Daemon {
         let id = probe.id;
         let now = self.clock.now();
         self.recorder.asked(&probe, self.controller.config(), now);
+        self.meter.asked(&probe, self.controller.config(), now);
         self.note_question(&probe);
         let question = match probe.asking {
             Asking::Echo(target) => {
@@ -202,6 +203,8 @@ impl Daemon {
     pub(super) fn tell(&mut self, notice: &Notice) {
         let now = self.clock.now();
         self.recorder.told(notice, now);
+        self.meter.told(notice);
+        self.memory.told(notice, now);
         let time = self.clock.unix(now);
         if notice.is_detail() {
             debug!("{notice}");

@@ -41,6 +41,8 @@ use crate::{
     local_time::{self, LocalTime},
     lock::Lock,
     machine,
+    memory::Memory,
+    meter::Meter,
     record::Recorder,
     serve::{Burst, Clock, unix_now},
     service_manager::ServiceManager,
@@ -124,6 +126,8 @@ struct Daemon {
     local_time: LocalTime,
     recorder: Recorder,
     service_manager: ServiceManager,
+    meter: Meter,
+    memory: Memory,
     /// Policies that can never be reached, once somebody asked for them.
     shadows: Option<Vec<Shadow>>,
     /// Where it is written down what people want of uplinks, and who waits for that.
@@ -213,6 +217,8 @@ impl Daemon {
             local_time: LocalTime::open().context("cannot have a timer")?,
             recorder: Recorder::new(&paths.state_dir),
             service_manager: ServiceManager::open(),
+            meter: Meter::default(),
+            memory: Memory::new(&paths.state_dir),
             shadows: None,
             wishes: Writer::new(
                 paths.state_dir.join(wishes::FILE),
@@ -259,6 +265,7 @@ impl Daemon {
                     self.ticked_at = self.clock.now();
                     self.tell_core(Event::Tick);
                 }
+                () = sleep(self.memory.wait(self.clock.now())) => self.end_slot(),
                 hint = self.watch.next() => self.take_hint(hint?),
                 () = self.advertiser.work() => {}
                 Some(request) = self.requests.recv() => self.answer(request),
@@ -279,6 +286,10 @@ impl Daemon {
                 _ = hangup.recv() => {
                     self.service_manager.reloading();
                     self.reload(Cause::Told, Asked::by("SIGHUP"));
+                    // It can be refused before anything is read.
+                    if !self.readings.is_reading() {
+                        self.service_manager.reloaded();
+                    }
                 }
                 () = self.service_manager.due() => {}
                 _ = terminate.recv() => break,
@@ -288,6 +299,7 @@ impl Daemon {
         self.service_manager.stopping();
         self.tell(&Notice::Stopping);
         self.recorder.stop(self.clock.now());
+        self.memory.stop(self.clock.now());
         if self
             .controller
             .config()
@@ -313,6 +325,7 @@ impl Daemon {
         for Reply { id, rtt } in replies {
             trace!(probe = id, ?rtt, "answer");
             self.recorder.answered(id, rtt, now);
+            self.meter.answered(id, rtt, now);
             self.note_answer(ProbeId(id), Ok(rtt));
             told.push((ProbeId(id), rtt));
         }
@@ -328,12 +341,19 @@ impl Daemon {
             let event = match result {
                 Ok(rtt) => {
                     self.recorder.answered(id, rtt, now);
+                    self.meter.answered(id, rtt, now);
                     Event::Reply { probe, rtt }
                 }
                 Err(why) => Event::Refused { probe, why },
             };
             self.controller.handle(event, now);
         }
+    }
+
+    fn end_slot(&mut self) {
+        let now = self.clock.now();
+        self.memory
+            .end_slot(&mut self.meter, &self.controller, &mut self.kernel, now);
     }
 
     /// Gives the core a fact, after the answers that came while we were busy.

@@ -303,14 +303,17 @@ impl Daemon {
         // The new policies are those of the last time of day that was told.
         self.tell_time_of_day();
         self.tell_core(Event::Prepared(Box::new(prepared.told(notice))));
+        self.meter.configured(self.controller.config());
         Ok(())
     }
 
-    /// Records samples from now on, or not, as the file in force says.
+    /// Records samples and keeps history from now on, or not, as the file in force says.
     pub(super) fn record(&mut self) {
         let epoch = self.clock.unix(uplinkd_core::Time::default());
         let wanted = self.loaded.parsed.record();
         self.recorder.set(wanted, epoch, self.clock.now());
+        let wanted = self.loaded.parsed.history();
+        self.memory.set(wanted, &self.controller, self.clock.now());
     }
 
     /// Tells the core what time it is here, where some policy has a schedule.

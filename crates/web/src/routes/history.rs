@@ -1,0 +1,64 @@
+//! What is remembered, and figures for Prometheus.
+
+use axum::{
+    extract::{RawQuery, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use uplinkd_api::{ApiError, Format, History, HistoryQuery, Report, ReportQuery};
+
+use super::{Refusal, ask};
+use crate::shared::{Refused, Request, Shared};
+
+/// The text format of Prometheus.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const CSV: &str = "text/csv; charset=utf-8";
+
+pub(super) async fn history(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let query = HistoryQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let format = query.format;
+    let answer = ask(&shared, |answer| Request::History(query, answer)).await??;
+    write(answer, format, History::to_csv).await
+}
+
+pub(super) async fn report(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let query = ReportQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let format = query.format;
+    let answer = ask(&shared, |answer| Request::Report(query, answer)).await??;
+    write(answer, format, Report::to_csv).await
+}
+
+pub(super) async fn metrics(State(shared): State<Shared>) -> Result<Response, Refusal> {
+    let text = ask(&shared, Request::Metrics).await?;
+    Ok(([(header::CONTENT_TYPE, PROMETHEUS)], text).into_response())
+}
+
+/// On a thread of its own: an answer may have megabytes, and the daemon's loop shares this one.
+async fn write<T: Serialize + Send + 'static>(
+    answer: T,
+    format: Format,
+    to_csv: fn(&T) -> String,
+) -> Result<Response, Refusal> {
+    let text = tokio::task::spawn_blocking(move || match format {
+        Format::Json => serde_json::to_string(&answer),
+        Format::Csv => Ok(to_csv(&answer)),
+    });
+    let kind = match format {
+        Format::Json => "application/json",
+        Format::Csv => CSV,
+    };
+    match text.await {
+        Ok(Ok(text)) => Ok(([(header::CONTENT_TYPE, kind)], text).into_response()),
+        Ok(Err(_)) | Err(_) => {
+            let error = ApiError::new("the answer cannot be written");
+            Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, error))
+        }
+    }
+}
