@@ -1,6 +1,10 @@
 //! What a command needs on this machine: installed where we may, said in one line where not.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -151,6 +155,29 @@ pub(crate) fn ensure_emulator() -> Result<()> {
         of(|p| p.name),
         of(|p| p.package)
     )
+}
+
+/// Unpacks Prometheus below the target folder, where that is possible. Installed, it would begin to serve this
+/// machine.
+pub(crate) fn ensure_prometheus() {
+    let folder = Path::new("target/tools/prometheus");
+    let is_there = |name| Path::new("/usr/bin").join(name).is_file();
+    if is_there("promtool") || folder.join("usr/bin/promtool").is_file() {
+        return;
+    }
+    if !runs("apt-get", &["--version"]) || fs::create_dir_all(folder).is_err() {
+        return;
+    }
+    talk("unpacking the package prometheus");
+    // What did not come of it is seen by looking for the programs.
+    let in_folder = |program: &str, arguments: &[&str]| {
+        let _ = quiet(program, arguments).current_dir(folder).status();
+    };
+    in_folder("apt-get", &["download", "-q", "prometheus"]);
+    in_folder(
+        "sh",
+        &["-c", "dpkg -x prometheus_*.deb . && rm prometheus_*.deb"],
+    );
 }
 
 /// Installs what tests of access lines run, where that is possible; as

@@ -19,6 +19,7 @@ pub(crate) fn run() -> Result<()> {
     if is_ci {
         // Elsewhere nobody asked for a network manager on the machine.
         setup::ensure_programs_beside();
+        setup::ensure_prometheus();
     }
     step("tidy", tidy::run)?;
     step("format", || setup::cargo(&["fmt", "--all", "--check"]))?;

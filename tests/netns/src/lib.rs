@@ -4,6 +4,7 @@
 //! the daemon through start, crash, stop and drift, `coexistence` runs it beside other programs,
 //! `gateways` moves addresses and gateways under it, `probes` asks targets of all kinds, `shares` sees who
 //! carries what as lines get worse, `operate` tells a running daemon what to do,
+//! `history` what is remembered,
 //! `lines` puts it on other access lines, in a virtual machine. Nothing here decides what is right.
 
 use std::{
@@ -11,14 +12,14 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use uplinkd_api::{
-    Client, ConnectionQuery, Events, Explain, ExplainConnection, ExplainQuery, State, Status,
-    UplinkStatus,
+    Client, ConnectionQuery, Events, Explain, ExplainConnection, ExplainQuery, History,
+    HistoryQuery, Report, ReportQuery, State, Status, UplinkStatus,
 };
 use uplinkd_kernel::{Kernel, Look};
 use uplinkd_lab::{
@@ -209,6 +210,24 @@ impl Rig {
         Ok(())
     }
 
+    /// Starts the daemon by a line of shell that ends with `exec uplinkd run`, such as one that mounts
+    /// something first, which is then mounted for it alone.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_daemon_by_shell(&mut self, line: &str) -> Result<()> {
+        self.daemon = None;
+        let uplinkd = program("uplinkd")?.display().to_string();
+        let line = line.replace("exec uplinkd", &format!("exec {uplinkd}"));
+        let mut command = self.places.command(Path::new("unshare"));
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-ec", &line])
+            .env("UPLINKD_LOG", "debug");
+        let daemon = RouterDaemon::start_command(&self.lab, &self.places, command)?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
     /// Ends the daemon as a service manager does and waits for it.
     ///
     /// # Errors
@@ -327,6 +346,32 @@ impl Rig {
 
     fn client(&self) -> Client {
         Client::new(uplinkd_api::socket_path(&self.places.runtime()))
+    }
+
+    /// How things were in this month.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub fn report(&self) -> Result<Report> {
+        let client = self.client();
+        wait_for_answer(async move { Ok(client.report(&ReportQuery::default()).await?) })
+    }
+
+    /// How things were in the last ten minutes, in steps of ten seconds.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub fn history(&self) -> Result<History> {
+        let client = self.client();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let until = i64::try_from(now)? + 1;
+        let query = HistoryQuery {
+            since: Some(until - 600),
+            until: Some(until),
+            step: Some(10),
+            ..HistoryQuery::default()
+        };
+        wait_for_answer(async move { Ok(client.history(&query).await?) })
     }
 
     /// How often something of a kind (`health`, `drift`, `reloaded`) has happened.

@@ -18,6 +18,7 @@ const SUITES: [(&str, &str, &str); 9] = [
     ("probes", "uplinkd-netns-tests", "probes"),
     ("shares", "uplinkd-netns-tests", "shares"),
     ("operate", "uplinkd-netns-tests", "operate"),
+    ("history", "uplinkd-netns-tests", "history"),
 ];
 
 /// Programs that the tests run, from the same folder as theirs.
