@@ -29,7 +29,10 @@ const ASIDE: &str = "history.damaged.db";
 const APPLICATION: i32 = 0x7570_6c6b;
 /// The layout below. A file of a higher one is refused.
 const VERSION: i32 = 1;
-const PAGE: u64 = 4096;
+/// A commit changes a few pages in part, which are written whole: half the usual size came to three quarters of
+/// the bytes that reach the disk. The journal is written back at 4 MiB of them.
+const PAGE: u64 = 2048;
+const JOURNAL_PAGES: u64 = 2000;
 /// Bits of a row's key that number the series; the second at which the block begins is above.
 const SERIES_BITS: u32 = 16;
 /// Series that a file can hold.
@@ -133,7 +136,7 @@ impl Store {
             .map_err(bad)?;
         prepare(&connection, &path)?;
         let mut store = Self {
-            pages_max: i64::try_from(size / PAGE).unwrap_or(i64::MAX).max(64),
+            pages_max: i64::try_from(size / PAGE).unwrap_or(i64::MAX).max(128),
             series: read_series(&connection).map_err(bad)?,
             touched: BTreeMap::new(),
             trimmed_in: 0,
@@ -252,8 +255,10 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     }
     connection
         .execute_batch(
-            "pragma page_size = 4096; pragma journal_mode = wal; pragma synchronous = normal;
-             pragma wal_autocheckpoint = 1000; pragma cache_size = -1024; pragma temp_store = memory;",
+            &format!(
+            "pragma page_size = {PAGE}; pragma journal_mode = wal; pragma synchronous = normal;
+             pragma wal_autocheckpoint = {JOURNAL_PAGES}; pragma cache_size = -1024; pragma temp_store = memory;"
+        ),
         )
         .map_err(bad)?;
     if tables == 0 {
