@@ -79,7 +79,7 @@ pub struct UplinkStatus {
     /// family is used as soon as it is there.
     #[serde(default)]
     pub absent: bool,
-    /// New connections may use it.
+    /// New connections may use it, unless it is `idle`.
     pub in_service: bool,
     /// Its weight in the group `default` now.
     pub weight: u16,

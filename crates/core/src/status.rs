@@ -49,7 +49,7 @@ pub struct LineSnapshot {
     pub reason: Reason,
     /// Since when.
     pub since: Time,
-    /// New connections may use it.
+    /// New connections may use it, unless it is idle.
     pub in_service: bool,
     /// Its weight in the default group.
     pub weight: u16,

@@ -104,9 +104,11 @@ impl Reserve {
         NexthopId(self.nexthop_ids + Self::family_offset(family))
     }
 
-    /// The nexthop group of the uplink that somebody prefers for a while.
-    pub fn nexthop_preferred(&self, family: Family) -> NexthopId {
-        NexthopId(self.nexthop_ids + Self::family_offset(family) + Self::NEXTHOPS / 2 - 1)
+    /// The nexthop group of an uplink that somebody prefers for a while. Each has its own: were one object
+    /// led to another uplink, outlets that have only the first would for a moment lead out by the second.
+    pub fn nexthop_preferred(&self, family: Family, slot: Slot) -> NexthopId {
+        let last = Self::NEXTHOPS / 2 - Self::SLOTS + u32::from(slot.0);
+        NexthopId(self.nexthop_ids + Self::family_offset(family) + last)
     }
 
     fn family_offset(family: Family) -> u32 {

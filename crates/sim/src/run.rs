@@ -124,6 +124,7 @@ fn history(world: &mut World) -> Result<Report, String> {
     world.run_until(trouble + Duration::from_secs(3))?;
 
     world.calm_down();
+    world.end_wishes()?;
     if flavour.hostile && world.luck.u8(0..3) == 0 {
         // Nobody hears of the end, so that a slow look has to find it.
         world.be_deaf(Duration::from_secs(1));

@@ -121,6 +121,9 @@ pub(crate) struct Said {
     pub(crate) in_service: Vec<bool>,
     /// It is drained, and another one serves.
     pub(crate) idle: Vec<bool>,
+    /// It takes new connections, and did so when the daemon was settled. One that was drained and has to
+    /// serve is in the groups only after the next plan.
+    pub(crate) entered: Vec<bool>,
     pub(crate) health: Vec<Health>,
     pub(crate) absent: Vec<bool>,
     pub(crate) settled: bool,
@@ -211,6 +214,7 @@ impl World {
             said: Said {
                 in_service: vec![false; count],
                 idle: vec![false; count],
+                entered: vec![false; count],
                 health: vec![Health::Unknown; count],
                 absent: vec![false; count],
                 ..Said::default()
@@ -395,7 +399,8 @@ impl World {
                 outlet.is_preferred.then_some(line)
             })
         });
-        let said = Said {
+        let mut said = Said {
+            entered: Vec::new(),
             preferred: preferred.collect(),
             idle: lines
                 .clone()
@@ -416,6 +421,11 @@ impl World {
             problem: snapshot.problem,
             outlets: outlets.collect(),
         };
+        let entered = (0..said.idle.len()).map(|line| {
+            let was_idle = self.said.idle[line] || !self.said.entered[line];
+            said.takes_new(line) && (said.settled || !was_idle)
+        });
+        said.entered = entered.collect();
         if said.settled {
             self.earlier.clear();
         }

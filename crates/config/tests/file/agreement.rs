@@ -158,7 +158,7 @@ fn sample_and_schema_have_the_same_keys() {
         .collect();
     let own = |k: &'static str| schema.keys().filter_map(move |s| s.strip_prefix(k));
     assert_eq!(own("uplink.*.probe.").collect::<BTreeSet<_>>(), probe);
-    assert_eq!(probe.len(), 15);
+    assert_eq!(probe.len(), 16);
 }
 
 #[test]

@@ -75,8 +75,9 @@ fn tiers(
     };
     let tiers = outflow.tiers.iter().enumerate();
     let mut routes = Vec::new();
-    if preferred_in(outflow, service).is_some() {
-        let id = inputs.config.reserve.nexthop_preferred(family);
+    let preferred = preferred_in(outflow, service).and_then(|name| inputs.config.uplink(name));
+    if let Some(uplink) = preferred {
+        let id = inputs.config.reserve.nexthop_preferred(family, uplink.slot);
         routes.push((METRIC_PREFERRED, id));
     }
     for (n, tier) in tiers.filter(|(_, t)| Pool::of(t).is_served(service)) {

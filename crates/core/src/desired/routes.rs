@@ -56,14 +56,16 @@ pub(super) fn nexthops(inputs: &Inputs<'_>, family: Family) -> BTreeMap<NexthopI
             reserve.nexthop_service(family, slot)
         });
     }
-    if let Some(preferred) = &service.preferred {
+    if let Some((preferred, slot)) = service.preferred.as_ref().and_then(|p| Some((p, slot(p)?))) {
         let alone = Share {
             uplink: preferred.clone(),
             weight: 1,
         };
-        group(reserve.nexthop_preferred(family), vec![alone], &|slot| {
-            reserve.nexthop_service(family, slot)
-        });
+        group(
+            reserve.nexthop_preferred(family, slot),
+            vec![alone],
+            &|slot| reserve.nexthop_service(family, slot),
+        );
     }
     let kept = last_resort(inputs.config, |name| {
         inputs.is_usable(family, name) && !service.off.contains(name)

@@ -141,7 +141,10 @@ impl Serving {
         let table = reserve.table_outlet(outlet.code);
         let routes = observed.routes.iter().filter(|r| {
             let is_default = r.family() == family && r.destination.prefix_len() == 0;
-            let is_of_a_tier = r.via != RouteVia::Nexthop(reserve.nexthop_preferred(family));
+            let preferred = |u: &uplinkd_model::Uplink| {
+                r.via == RouteVia::Nexthop(reserve.nexthop_preferred(family, u.slot))
+            };
+            let is_of_a_tier = !config.uplinks.iter().any(preferred);
             r.table == table && is_default && is_of_a_tier && reserve.owns_route(r)
         });
         let id = match routes.min_by_key(|r| r.metric)?.via {

@@ -13,7 +13,9 @@ use crate::{
     ledger::{LedgerFile, boot_id},
     load, local_time,
     look::look,
+    serve::unix_now,
     state::State,
+    wishes,
 };
 
 /// Lines of our nft table that are printed where nobody asked for all of them. A longer one is
@@ -38,6 +40,8 @@ pub fn run(file: &Path, state_dir: &Path, verbose: bool) -> anyhow::Result<Exit>
     // What is not readable is as good as not there: the plan is only shown.
     let ledger = LedgerFile::new(state_dir).load().unwrap_or_default();
     controller.restore_budgets(ledger, boot_id(), local_time::today());
+    let wishes = wishes::load(state_dir, Time::default(), unix_now());
+    controller.restore_wishes(wishes.unwrap_or_default());
     let minute = local_time::minute_now();
     controller.handle(Event::LocalTime { minute }, Time::default());
     let observed = kernel

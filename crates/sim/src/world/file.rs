@@ -119,6 +119,17 @@ impl World {
         self.tell_time()
     }
 
+    /// Ends what would end by itself while the end of the history is judged.
+    pub(crate) fn end_wishes(&mut self) -> Result<(), String> {
+        let drained = self.wishes.drained.iter().filter(|w| w.until.is_some());
+        let drained: Vec<_> = drained.map(|w| w.uplink.clone()).collect();
+        for uplink in drained {
+            let order = Order::Undrain { uplink };
+            self.feed(Event::Operate(order, By::new("somebody")))?;
+        }
+        self.feed(Event::Operate(Order::Unprefer, By::new("somebody")))
+    }
+
     /// Somebody drains an uplink, or prefers one, or ends that.
     pub(super) fn operate(&mut self, deed: Deed) -> Result<(), String> {
         let name = |n: usize| self.scenario.uplinks[n].name.clone();

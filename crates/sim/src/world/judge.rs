@@ -80,7 +80,7 @@ impl World {
             let default: Vec<_> = default.filter(|l| l.code == 0).collect();
             let promised = |l: &usize| {
                 let is_there = default.iter().all(|d| d.has(*l));
-                is_there && serves(l) && self.watch.installed[*l] && is_well(l)
+                is_there && self.said.entered[*l] && self.watch.installed[*l] && is_well(l)
             };
             if served(before) && !served(after) && all.any(|l| promised(&l)) {
                 return Err(format!(

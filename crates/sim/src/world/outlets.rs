@@ -168,7 +168,8 @@ impl World {
             let mut same = earlier.clone().filter(|l| l.code == layout.code);
             same.all(|l| l.has(line))
         };
-        let promised = |l: usize| self.watch.installed[l] && serves(l) && works(l) && was_there(l);
+        let entered = |l: usize| self.said.entered[l] && serves(l);
+        let promised = |l: usize| self.watch.installed[l] && entered(l) && works(l) && was_there(l);
         if let Some(line) = chain.find(|l| promised(*l))
             && way.is_established
             && !is_shielded
@@ -183,7 +184,9 @@ impl World {
             .filter(|t| tier == Some(*t) && preferred.is_none());
         let in_tier = |t: usize, line| layout.any(t, |l| l == line);
         if let Some(steady) = way.steady.filter(|_| !is_shielded)
-            && layout.any(steady, |l| self.watch.installed[l] && serves(l) && works(l))
+            && layout.any(steady, |l| {
+                self.watch.installed[l] && entered(l) && works(l)
+            })
             && lines.iter().any(|l| !in_tier(steady, *l) && works(*l))
         {
             return Err(format!(

@@ -8,6 +8,7 @@ use uplinkd_policy::{Answer, Flow, Origin, evaluate, naive};
 use super::{Happening, World};
 use crate::{
     kernel::{Connection, Direction, Fate, Packet, Talk, Way, client, server},
+    reference::LayoutKind,
     scenario::{FAMILIES, LAN, talk},
 };
 
@@ -83,7 +84,19 @@ impl World {
             return Ok(None);
         };
         self.judge_leak(outlet, talk.family, &[line], "a new connection")?;
-        if is_sure && self.now() >= self.watch.shielded_until && self.said.idle[line] {
+        // What is left to `main` is left to `main`.
+        let layouts = self.layouts.iter().chain(&self.earlier);
+        let mut own = layouts.filter(|l| l.v4.code == outlet);
+        let is_ours = own.all(|l| l.v4.kind != LayoutKind::Main);
+        // A default group that has nobody else keeps those that are drained, as its last resort.
+        let leads_by_tier = self.layouts.iter().position(|l| l.v4.code == outlet);
+        let leads_by_tier = leads_by_tier.and_then(|index| self.said.tier(index, talk.family));
+        // Nor has the daemon heard yet of a link that has just gone.
+        let mut serving = (0..self.net.lines.len()).filter(|l| self.said.takes_new(*l));
+        let is_heard = serving.all(|l| self.net.has_link(&self.kernel, l));
+        let is_sure = is_sure && is_heard && leads_by_tier.is_some();
+        let is_calm = is_sure && self.now() >= self.watch.shielded_until;
+        if is_calm && is_ours && self.said.idle[line] {
             return Err(format!(
                 "a new connection of outlet {outlet} ({}) leaves by line {line}, which is drained",
                 talk.family

@@ -33,6 +33,8 @@ pub(crate) fn new_connections_leave_the_line_and_those_under_way_stay() -> Resul
     ensure!(shown.contains("drained for 5"), "{shown}");
     wait_new(&rig, &[isp(2)], "drained")?;
     held.ensure_stay("drained")?;
+    let plan = rig.tool("uplinkd", &["plan"])?;
+    ensure!(plan.stdout.is_empty(), "a plan is left:\n{}", plan.stdout);
 
     rig.kill_daemon()?;
     held.ensure_stay("killed")?;
