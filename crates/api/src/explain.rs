@@ -3,11 +3,15 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::query::{ConnectionQuery, ExplainQuery};
+use crate::{
+    query::{ConnectionQuery, ExplainQuery},
+    schema,
+};
 
 /// Where a connection would go, step by step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explain {
     /// What was asked.
     pub query: ExplainQuery,
@@ -34,7 +38,7 @@ pub struct Explain {
 }
 
 /// A policy that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExplainPolicy {
     /// Its name.
     pub policy: String,
@@ -45,7 +49,7 @@ pub struct ExplainPolicy {
 }
 
 /// A rule that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExplainStep {
     /// The rule, as `ip rule` would write it.
     pub rule: String,
@@ -56,7 +60,7 @@ pub struct ExplainStep {
 }
 
 /// What the rules lead to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// The kind of way out.
     pub kind: DecisionKind,
@@ -77,7 +81,7 @@ pub struct Decision {
 }
 
 /// The kinds of ways out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {
     /// One uplink.
@@ -99,31 +103,34 @@ pub enum DecisionKind {
 }
 
 /// An uplink that the connection may leave by.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExplainUplink {
     /// Which one.
     pub uplink: String,
     /// Its part of such connections, 0 to 1.
     pub share: f64,
     /// The source address it gets on the way out; none where it keeps its own.
+    #[schema(value_type = Option<schema::Address>)]
     pub nat_address: Option<IpAddr>,
 }
 
 /// The kernel's own answer (`ip route get`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KernelSays {
     /// The interface.
     pub device: Option<String>,
     /// The gateway.
+    #[schema(value_type = Option<schema::Address>)]
     pub gateway: Option<IpAddr>,
     /// The source address.
+    #[schema(value_type = Option<schema::Address>)]
     pub source: Option<IpAddr>,
     /// The table.
     pub table: Option<u32>,
 }
 
 /// What becomes of a connection that exists.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExplainConnection {
     /// What was asked.
     pub query: ConnectionQuery,
@@ -139,21 +146,25 @@ pub struct ExplainConnection {
 }
 
 /// A tracked connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionStatus {
     /// The transport, by name or number.
     pub protocol: String,
     /// Who began it.
+    #[schema(value_type = schema::Address)]
     pub from: IpAddr,
     /// To whom.
+    #[schema(value_type = schema::Address)]
     pub to: IpAddr,
     /// The source port, where it has ports.
     pub sport: Option<u16>,
     /// The destination port.
     pub dport: Option<u16>,
     /// The source address that the far end sees, where it is another one.
+    #[schema(value_type = Option<schema::Address>)]
     pub nat_source: Option<IpAddr>,
     /// The address that really answers, where it is another one than `to` (a forwarded port).
+    #[schema(value_type = Option<schema::Address>)]
     pub nat_destination: Option<IpAddr>,
     /// Its mark, as `0x…`.
     pub mark: String,

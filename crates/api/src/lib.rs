@@ -39,6 +39,7 @@ mod message;
 mod operate;
 mod policy;
 mod query;
+mod schema;
 mod sse;
 mod transport;
 
@@ -114,6 +115,8 @@ pub mod path {
     pub const CONFIRM: &str = "/v1/confirm";
     /// [`crate::Operated`], by POST.
     pub const ROLLBACK: &str = "/v1/rollback";
+    /// The OpenAPI document of all this.
+    pub const OPENAPI: &str = "/v1/openapi.json";
     /// The name of the server-sent event that says that some were missed.
     pub const RESYNC: &str = "resync";
 }

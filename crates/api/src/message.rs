@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uplinkd_model::{Family, Health, Reserve, budget::AtLimit, notice::Notice};
+use utoipa::ToSchema;
+
+use crate::schema;
 
 use crate::operate::{TrialStatus, WishStatus};
 
 /// Everything that a person or a script may want to know at a glance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -47,7 +50,7 @@ pub struct Status {
 }
 
 /// Whether there is internet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Not known yet; traffic is left as it was.
@@ -61,15 +64,17 @@ pub enum State {
 }
 
 /// One uplink in one family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UplinkStatus {
     /// Its name, which is also the name of its routing table.
     pub name: String,
     /// Its interface.
     pub interface: String,
     /// The family: `ipv4` or `ipv6`.
+    #[schema(value_type = schema::Family)]
     pub family: Family,
     /// `unknown`, `up`, `degraded` or `down`.
+    #[schema(value_type = schema::Health)]
     pub health: Health,
     /// Why, for people.
     pub reason: String,
@@ -92,6 +97,7 @@ pub struct UplinkStatus {
     /// The mark of its connections under the mask, as `0x…/0x…`.
     pub mark: String,
     /// Its gateway; none on a point-to-point line, or where none is known.
+    #[schema(value_type = Option<schema::Address>)]
     pub gateway: Option<IpAddr>,
     /// Its addresses with prefix length.
     pub addresses: Vec<String>,
@@ -135,7 +141,7 @@ pub struct TcpStatus {
 }
 
 /// What an uplink has used of its budget.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BudgetStatus {
     /// Bytes used in this period.
     pub used: u64,
@@ -148,15 +154,17 @@ pub struct BudgetStatus {
     /// It is used up.
     pub spent: bool,
     /// What becomes of the uplink then: `last-resort`, `off` or `keep`.
+    #[schema(value_type = schema::AtLimit)]
     pub at_limit: AtLimit,
 }
 
 /// A target of an uplink.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TargetStatus {
     /// As the file names it: `gateway`, `icmp:1.1.1.1`, `https://example.org/`.
     pub target: String,
     /// Its address, where it has one at the moment.
+    #[schema(value_type = Option<schema::Address>)]
     pub address: Option<IpAddr>,
     /// What its answers say.
     pub state: TargetState,
@@ -191,7 +199,7 @@ pub struct TargetStatus {
 }
 
 /// What a target's answers say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetState {
     /// Too few results yet.
@@ -203,11 +211,12 @@ pub enum TargetState {
 }
 
 /// One group, or one uplink that policies name, in one family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GroupStatus {
     /// Its name, which is also the name of its routing table: `default`, `calls`, `isp2-or-block`.
     pub name: String,
     /// The family.
+    #[schema(value_type = schema::Family)]
     pub family: Family,
     /// The group that policies name; none where they name an uplink.
     #[serde(default)]
@@ -245,7 +254,7 @@ pub struct GroupStatus {
 }
 
 /// A preference level.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TierStatus {
     /// The group that it belongs to; none for an uplink that a policy names.
     pub group: Option<String>,
@@ -256,7 +265,7 @@ pub struct TierStatus {
 }
 
 /// A return to a better level that waits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WaitingStatus {
     /// The level that would serve, from 1.
     pub tier: usize,
@@ -265,7 +274,7 @@ pub struct WaitingStatus {
 }
 
 /// An uplink that yields in a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct YieldingStatus {
     /// Which one.
     pub uplink: String,
@@ -274,7 +283,7 @@ pub struct YieldingStatus {
 }
 
 /// An uplink that serves a group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServingStatus {
     /// Which one.
     pub uplink: String,
@@ -285,7 +294,7 @@ pub struct ServingStatus {
 }
 
 /// A sysctl that matters to us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SysctlStatus {
     /// Its path below `/proc/sys`.
     pub path: String,
@@ -298,7 +307,7 @@ pub struct SysctlStatus {
 }
 
 /// The numbers that we claim in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReserveStatus {
     /// The protocol number on routes, rules and nexthops.
     pub proto: u8,
@@ -330,7 +339,7 @@ impl From<&Reserve> for ReserveStatus {
 }
 
 /// What came of a request to return to a better level now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failback {
     /// The group, as it was asked for.
     pub group: String,
@@ -339,7 +348,7 @@ pub struct Failback {
 }
 
 /// What came of setting what an uplink has used of its budget.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Budgeted {
     /// The uplink, as it was asked for.
     pub uplink: String,
@@ -348,7 +357,7 @@ pub struct Budgeted {
 }
 
 /// Events that the daemon still remembers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Events {
     /// Oldest first.
     pub events: Vec<Event>,
@@ -357,7 +366,7 @@ pub struct Events {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Increasing by one. Starts at the unix second in which the daemon started, so that ids of
     /// a later run are higher than those of an earlier one.
@@ -371,11 +380,12 @@ pub struct Event {
     /// What happened, for people.
     pub text: String,
     /// The same for programs; its fields depend on the kind.
+    #[schema(value_type = Object)]
     pub detail: serde_json::Value,
 }
 
 /// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Good to know.
@@ -410,7 +420,7 @@ impl Event {
 }
 
 /// Why a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
     /// What is wrong.

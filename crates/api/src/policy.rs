@@ -1,16 +1,17 @@
 //! The policies that are in force, in the order in which they are asked.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// All policies. The first that matches a new connection decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Policies {
     /// In the order of the file.
     pub policies: Vec<PolicyStatus>,
 }
 
 /// One policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyStatus {
     /// Its name.
     pub name: String,

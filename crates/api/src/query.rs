@@ -4,25 +4,36 @@ use std::{borrow::Cow, collections::BTreeSet, fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uplinkd_model::Family;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     message::ApiError,
+    schema,
     transport::{IcmpType, MacAddress, Protocol, parse_dscp},
 };
 
 /// Which new connection to explain: everything that a policy can look at. As a query:
 /// `to=…&from=…&if_down=isp1&if_down=isp2`. What is left out is not known, not "none".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ExplainQuery {
     /// Where from; none for the router's own.
+    #[schema(value_type = Option<schema::Address>)]
+    #[param(value_type = Option<schema::Address>)]
     pub from: Option<IpAddr>,
     /// Where to.
+    #[schema(value_type = schema::Address)]
+    #[param(value_type = schema::Address)]
     pub to: IpAddr,
     /// The transport.
     pub protocol: Option<Protocol>,
     /// The source port.
+    #[schema(maximum = 65535)]
+    #[param(maximum = 65535)]
     pub sport: Option<u16>,
     /// The destination port.
+    #[schema(maximum = 65535)]
+    #[param(maximum = 65535)]
     pub dport: Option<u16>,
     /// The ICMP type.
     #[serde(default)]
@@ -34,14 +45,22 @@ pub struct ExplainQuery {
     pub mac: Option<MacAddress>,
     /// The differentiated services code point.
     #[serde(default)]
+    #[schema(maximum = 63)]
+    #[param(value_type = Option<schema::Dscp>)]
     pub dscp: Option<u8>,
     /// The packet mark that it carries already.
+    #[schema(maximum = 4_294_967_295_u32)]
+    #[param(value_type = Option<schema::Mark>)]
     pub mark: Option<u32>,
     /// The user of the router's own traffic, by number.
     #[serde(default)]
+    #[schema(maximum = 4_294_967_295_u32)]
+    #[param(maximum = 4_294_967_295_u32)]
     pub uid: Option<u32>,
     /// Its group, by number.
     #[serde(default)]
+    #[schema(maximum = 4_294_967_295_u32)]
+    #[param(maximum = 4_294_967_295_u32)]
     pub gid: Option<u32>,
     /// Its control group, by path below the root.
     #[serde(default)]
@@ -49,26 +68,38 @@ pub struct ExplainQuery {
     /// Names whose addresses are taken to be found: the destination is one of this name's. Empty:
     /// the kernel's sets are asked.
     #[serde(default)]
+    #[param(rename = "domain", value_type = Vec<String>, required = false, max_items = 256)]
     pub domains: BTreeSet<String>,
     /// Uplinks that are taken to be down.
+    #[param(required = false, max_items = 256)]
     pub if_down: Vec<String>,
 }
 
 /// Which existing connection to explain: what of it is known, in the direction in which it began or
 /// as its answers come. More than one connection must not fit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ConnectionQuery {
     /// The transport.
     pub protocol: Option<Protocol>,
     /// From.
+    #[schema(value_type = schema::Address)]
+    #[param(value_type = schema::Address)]
     pub from: IpAddr,
     /// To.
+    #[schema(value_type = schema::Address)]
+    #[param(value_type = schema::Address)]
     pub to: IpAddr,
     /// The source port.
+    #[schema(maximum = 65535)]
+    #[param(maximum = 65535)]
     pub sport: Option<u16>,
     /// The destination port.
+    #[schema(maximum = 65535)]
+    #[param(maximum = 65535)]
     pub dport: Option<u16>,
     /// Uplinks that are taken to be down.
+    #[param(required = false, max_items = 256)]
     pub if_down: Vec<String>,
 }
 

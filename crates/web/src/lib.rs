@@ -5,12 +5,13 @@
 //! asked of the daemon's loop as a [`Request`], so that a daemon nobody asks does no work for it.
 //!
 //! [`bind`] opens the socket, [`serve`] serves it, [`Shared`] is what both sides hold. `routes` is
-//! what is answered, `connection` how little a client may take of us.
+//! what is answered, `openapi` what is said of it, `connection` how little a client may take of us.
 
 mod connection;
 mod listener;
 mod log;
 mod operate;
+mod openapi;
 mod peer;
 mod routes;
 mod server;
@@ -18,5 +19,6 @@ mod shared;
 
 pub use listener::{BindError, bind};
 pub use log::EVENTS_MAX;
+pub use openapi::openapi_json;
 pub use server::serve;
 pub use shared::{Answer, Caller, Operation, Refused, Request, Shared};

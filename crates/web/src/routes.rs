@@ -13,7 +13,6 @@ use axum::{
         IntoResponse, Response, Sse,
         sse::{Event as SseEvent, KeepAlive},
     },
-    routing::{get, post},
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
@@ -23,8 +22,11 @@ use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
     Failback, Policies, Status, path,
 };
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    openapi::{self, Always, Asked, Changing, Named},
     operate,
     peer::Peer,
     shared::{Refused, Request, Shared},
@@ -41,22 +43,28 @@ const BODY_MAX: u64 = 1024;
 
 /// Everything that is served.
 pub(crate) fn routes(shared: Shared) -> Router {
-    Router::new()
-        .route(path::STATUS, get(status))
-        .route(path::EVENTS, get(events))
-        .route(path::EVENTS_STREAM, get(events_stream))
-        .route(path::EXPLAIN, get(explain))
-        .route(path::EXPLAIN_CONNECTION, get(explain_connection))
-        .route(path::POLICIES, get(policies))
+    Router::from(documented())
         .route(path::HISTORY, get(history::history))
         .route(path::REPORT, get(history::report))
         .route(path::METRICS, get(history::metrics))
-        .route(path::FAILBACK, post(failback))
-        .route(path::BUDGET, post(set_used))
         .merge(operate::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
+}
+
+/// The paths with what is said of them.
+pub(crate) fn documented() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(status))
+        .routes(routes!(events))
+        .routes(routes!(events_stream))
+        .routes(routes!(explain))
+        .routes(routes!(explain_connection))
+        .routes(routes!(policies))
+        .routes(routes!(failback))
+        .routes(routes!(set_used))
+        .routes(routes!(openapi::document))
 }
 
 /// A refusal with its HTTP status.
@@ -79,19 +87,36 @@ impl From<Refused> for Refusal {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Since {
+    /// Only what happened after the event with this id.
     since: Option<u64>,
 }
 
+/// How everything is, at a glance
+#[utoipa::path(
+    get, path = path::STATUS, tag = "read",
+    responses((status = 200, body = Status), Always),
+)]
 async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Refusal> {
     ask(&shared, Request::Status).await.map(Json)
 }
 
+/// The policies in the order in which they are asked
+#[utoipa::path(
+    get, path = path::POLICIES, tag = "read",
+    responses((status = 200, body = Policies), Always),
+)]
 async fn policies(State(shared): State<Shared>) -> Result<Json<Policies>, Refusal> {
     ask(&shared, Request::Policies).await.map(Json)
 }
 
+/// Where a new connection would go, and why
+#[utoipa::path(
+    get, path = path::EXPLAIN, tag = "read", params(ExplainQuery),
+    responses((status = 200, body = Explain), Named),
+)]
 async fn explain(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
@@ -101,6 +126,11 @@ async fn explain(
     Ok(Json(answer))
 }
 
+/// Where an existing connection goes, and where it would go anew
+#[utoipa::path(
+    get, path = path::EXPLAIN_CONNECTION, tag = "read", params(ConnectionQuery),
+    responses((status = 200, body = ExplainConnection), Named),
+)]
 async fn explain_connection(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
@@ -110,6 +140,12 @@ async fn explain_connection(
     Ok(Json(answer))
 }
 
+/// Let a group return to its better uplinks now
+#[utoipa::path(
+    post, path = path::FAILBACK, tag = "change",
+    params(("name" = String, Path, description = "The group.")),
+    responses((status = 200, body = Failback), Changing),
+)]
 async fn failback(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
@@ -123,6 +159,15 @@ async fn failback(
     Ok(Json(answer))
 }
 
+/// Correct what an uplink has used of its budget
+#[utoipa::path(
+    post, path = path::BUDGET, tag = "change",
+    params(
+        ("name" = String, Path, description = "The uplink."),
+        ("used" = u64, Path, description = "Bytes that it has used in this period."),
+    ),
+    responses((status = 200, body = Budgeted), Changing),
+)]
 async fn set_used(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
@@ -162,6 +207,11 @@ pub(crate) fn may_change(peer: Peer, body: &Body) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What happened, as far as the daemon remembers
+#[utoipa::path(
+    get, path = path::EVENTS, tag = "read", params(Since),
+    responses((status = 200, body = Events), Asked),
+)]
 async fn events(
     State(shared): State<Shared>,
     since: Result<Query<Since>, QueryRejection>,
@@ -169,7 +219,18 @@ async fn events(
     Ok(Json(shared.events(read_since(since)?)))
 }
 
-/// Server-sent events. A browser that reconnects names the last one it saw in a header.
+/// What happens, as it happens
+///
+/// Server-sent events: an event as JSON in each, or one named `resync` where some were missed. A browser
+/// that reconnects names the last one that it saw in a header.
+#[utoipa::path(
+    get, path = path::EVENTS_STREAM, tag = "read",
+    params(Since, ("last-event-id" = Option<u64>, Header, description = "As `since`, before it.")),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        Asked,
+    ),
+)]
 async fn events_stream(
     State(shared): State<Shared>,
     since: Result<Query<Since>, QueryRejection>,
@@ -214,26 +275,7 @@ fn resync() -> SseEvent {
 }
 
 async fn unknown_path() -> Refusal {
-    let known = [
-        path::STATUS,
-        path::EVENTS,
-        path::EVENTS_STREAM,
-        path::POLICIES,
-        path::EXPLAIN,
-        path::EXPLAIN_CONNECTION,
-        path::HISTORY,
-        path::REPORT,
-        path::METRICS,
-        path::FAILBACK,
-        path::DRAIN,
-        path::UNDRAIN,
-        path::PREFER,
-        path::UNPREFER,
-        path::PROBE,
-        path::RELOAD,
-        path::CONFIRM,
-        path::ROLLBACK,
-    ];
+    let known: Vec<_> = openapi::known_paths().collect();
     Refusal(
         StatusCode::NOT_FOUND,
         ApiError::new("no such path").with_hint(format!("there are {}", known.join(", "))),
@@ -244,7 +286,7 @@ async fn wrong_method() -> Refusal {
     Refusal(
         StatusCode::METHOD_NOT_ALLOWED,
         ApiError::new("this path is not asked like that").with_hint(format!(
-            "everything is read with GET; {} and what else changes something wants POST",
+            "everything is read with GET, and what changes something wants POST, such as {}",
             path::FAILBACK
         )),
     )
