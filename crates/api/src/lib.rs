@@ -1,6 +1,7 @@
 //! What the daemon says about itself, and how to ask it.
 //!
-//! HTTP with JSON over the Unix socket `RUNTIME_DIR/uplinkd.sock`, everything under `/v1`:
+//! HTTP with JSON over the Unix socket `RUNTIME_DIR/uplinkd.sock`, everything under `/v1`.
+//! `docs/openapi.json` has all of it, made of these types; in short:
 //!
 //! | path | answer |
 //! |---|---|
@@ -13,7 +14,7 @@
 //! | `GET /v1/history?uplink=&since=&until=&step=&format=` | [`History`], or CSV |
 //! | `GET /v1/report?month=&format=` | [`Report`], or CSV |
 //! | `GET /metrics` | for Prometheus, in its text format |
-//! | `POST /v1/groups/NAME/failback` | [`Failback`]; like all that follow, only for root and the daemon's own user |
+//! | `POST /v1/groups/NAME/failback` | [`Failback`]; like all that follow, only for who may change something |
 //! | `POST /v1/uplinks/NAME/drain?for=SECONDS` | [`Operated`]; no new connections by it; without `for` until undrained |
 //! | `POST /v1/uplinks/NAME/undrain` | [`Operated`] |
 //! | `POST /v1/uplinks/NAME/prefer?for=SECONDS` | [`Operated`]; new connections by it alone |
@@ -25,7 +26,10 @@
 //!
 //! Those that change something take `why=TEXT` as well, which the event log keeps.
 //!
-//! Anything but success answers with an [`ApiError`]: 400 for what cannot be understood, 403 for who
+//! `GET /v1/openapi.json` says all this to programs.
+//!
+//! Anything but success answers with an [`ApiError`]: 400 for what cannot be understood, 401 for who comes
+//! by TCP without a token, 403 for who
 //! may not, 404 for what is not there, 409 for what has nothing to do, 422 for a file with mistakes, 503 while the daemon is too
 //! busy. Within `/v1` fields are added, never renamed
 //! or removed, so a reader must ignore what it does not know.
@@ -115,6 +119,8 @@ pub mod path {
     pub const CONFIRM: &str = "/v1/confirm";
     /// [`crate::Operated`], by POST.
     pub const ROLLBACK: &str = "/v1/rollback";
+    /// The session of a browser: begun by POST, ended by DELETE.
+    pub const SESSION: &str = "/v1/session";
     /// The OpenAPI document of all this.
     pub const OPENAPI: &str = "/v1/openapi.json";
     /// The name of the server-sent event that says that some were missed.

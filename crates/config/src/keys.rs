@@ -3,6 +3,7 @@
 //! Here are the words for describing a key, and the top level; the tables below it are described in
 //! `uplink`, `policy` and `reserve`.
 
+mod api;
 mod history;
 mod policy;
 mod record;
@@ -12,6 +13,7 @@ mod uplink;
 
 use uplinkd_model::Family;
 
+pub(crate) use api::API;
 pub(crate) use history::{HISTORY, HISTORY_MB};
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY, YIELD_AT};
 pub(crate) use record::{RECORD, RECORD_MB};
@@ -85,6 +87,8 @@ pub(crate) enum Kind {
     Tiers(&'static Keys),
     /// The path of a file.
     Path,
+    /// An address of this machine's own, with a port.
+    Listen,
     /// One value or a list of them, of what a policy can look at.
     Values(Attribute),
     /// A table of keys.
@@ -316,6 +320,11 @@ pub(crate) static TOP: Keys = Keys {
             "what is written down of every sample",
         ),
         table(
+            "api",
+            Kind::Table(&API),
+            "who may ask the daemon, and who may change something",
+        ),
+        table(
             "reserve",
             Kind::Table(&RESERVE),
             "the numbers and names that are claimed in the kernel",
@@ -328,7 +337,8 @@ pub(crate) static TOP: Keys = Keys {
 /// `match` first.
 pub(crate) static ALL: [&Keys; 22] = [
     &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &BUDGET, &PERIOD, &PROBE, &PROBE_ALL, &LOSS, &RTT,
-    &GROUP, &MEMBER, &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &HISTORY, &RECORD, &RESERVE,
+    &GROUP, &MEMBER, &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &HISTORY, &RECORD, &API,
+    &RESERVE,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

@@ -8,6 +8,7 @@
 //! The way of a file: [`toml`] makes a tree with spans of it, `raw` reads the tree against the list
 //! of known keys in `keys`, `check` makes values of `model` of it. Start with `keys`.
 
+mod api;
 mod check;
 mod diagnostic;
 mod draft;
@@ -26,6 +27,7 @@ mod show;
 mod sources;
 mod syntax;
 
+pub use api::{Api, Group};
 pub use check::DOMAIN_TIMEOUT;
 pub use diagnostic::{Diagnostic, Excerpt, Note, Severity};
 pub use draft::Draft;

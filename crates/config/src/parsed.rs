@@ -8,6 +8,7 @@ use uplinkd_model::{
 };
 
 use crate::{
+    api::Api,
     diagnostic::Diagnostic,
     history::History,
     numbers::{NumbersExhausted, OutletCodes, Slots},
@@ -154,6 +155,7 @@ pub struct Parsed {
     pub(crate) lists: BTreeMap<String, Addresses>,
     pub(crate) record: Record,
     pub(crate) history: History,
+    pub(crate) api: Api,
     pub(crate) reserve: Reserve,
     /// Where `[reserve]` stands, if it does.
     pub(crate) reserve_key: Option<Range<usize>>,
@@ -164,6 +166,7 @@ pub struct Parsed {
 impl Parsed {
     /// Goes over all places but those of files.
     pub(crate) fn each_span(&mut self, mut change: impl FnMut(&mut Range<usize>)) {
+        change(&mut self.api.token_file_span);
         self.lan.iter_mut().for_each(|(_, span)| change(span));
         let uplinks = self.uplinks.iter_mut().flat_map(|u| u.spans.values_mut());
         uplinks.for_each(&mut change);
@@ -232,6 +235,16 @@ impl Parsed {
     /// What is remembered of the lines.
     pub fn history(&self) -> History {
         self.history
+    }
+
+    /// Who may ask the daemon.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Where the text names the file of tokens.
+    pub fn span_of_token_file(&self) -> Range<usize> {
+        self.api.token_file_span.clone()
     }
 
     /// The numbers and names that are claimed in the kernel.

@@ -40,6 +40,7 @@ pub(crate) struct RawFile {
     pub(crate) probe: RawProbe,
     pub(crate) history: RawHistory,
     pub(crate) record: RawRecord,
+    pub(crate) api: RawApi,
     pub(crate) reserve: RawReserve,
 }
 
@@ -157,6 +158,15 @@ pub(crate) struct RawRecord {
     pub(crate) size_mb: Option<Spanned<i128>>,
 }
 
+/// `[api]`.
+#[derive(Default)]
+pub(crate) struct RawApi {
+    pub(crate) read_group: Option<Spanned<String>>,
+    pub(crate) change_group: Option<Spanned<String>>,
+    pub(crate) listen: Option<Spanned<String>>,
+    pub(crate) token_file: Option<Spanned<String>>,
+}
+
 /// `[reserve]`.
 #[derive(Default)]
 pub(crate) struct RawReserve {
@@ -233,6 +243,18 @@ impl RawFile {
                     }
                 }
                 None => RawRecord::default(),
+            },
+            api: match top.table("api", found) {
+                Some((_, table)) => {
+                    let reader = Reader::open(table, &keys::API, "api", found);
+                    RawApi {
+                        read_group: reader.text("read_group", found),
+                        change_group: reader.text("change_group", found),
+                        listen: reader.text("listen", found),
+                        token_file: reader.text("token_file", found),
+                    }
+                }
+                None => RawApi::default(),
             },
             reserve: match top.table("reserve", found) {
                 Some((key, table)) => RawReserve::read(key, table, found),

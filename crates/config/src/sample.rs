@@ -256,6 +256,19 @@ weight = 2
 #samples = false
 #size_mb = 64
 
+# Who may ask the daemon, and who may tell it something (docs/api.md). Groups are
+# named by name or number. Without `read_group` everybody on this machine may
+# ask; root and the daemon's own user may always do all.
+#[api]
+#read_group = "1000"
+#change_group = "1001"
+
+# TCP beside the socket, for browsers and monitoring, on an address of this
+# machine's own. Whoever asks there needs a token of the file: one on each line,
+# with "read " before those that may only ask. Only its owner may write the file.
+#listen = "127.0.0.1:8177"
+#token_file = "/etc/uplinkd/tokens"
+
 # What uplinkd claims in the kernel. Change it only where other software wants
 # the same; run `uplinkd clean` before you do, so that nothing is left behind.
 #[reserve]

@@ -125,6 +125,9 @@ fn value(kind: Kind) -> Value {
         Kind::NftName => json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$" }),
         Kind::UplinkName => json!({ "type": "string", "pattern": UPLINK_NAME }),
         Kind::PolicyName | Kind::Destination => json!({ "type": "string", "pattern": NAME }),
+        Kind::Listen => json!({
+            "type": "string", "pattern": r"^(127(\.\d{1,3}){3}|\[::1\]|localhost):\d{1,5}$",
+        }),
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
         Kind::Tiers(keys) => {
             let member = json!({ "oneOf": [value(Kind::UplinkName), table(keys)] });

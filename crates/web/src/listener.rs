@@ -3,17 +3,24 @@
 use std::{
     fs::{self, DirBuilder, Permissions},
     io::{self, ErrorKind},
+    net::SocketAddr,
     os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown},
         net::UnixStream,
     },
     path::{Path, PathBuf},
 };
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
-/// Everybody on the machine may look, since there is nothing here yet that changes anything.
+use crate::access::Access;
+
+/// Everybody on the machine gets a connection; what is asked on it is another matter.
 const SOCKET_MODE: u32 = 0o666;
+/// Only a group does.
+const SOCKET_MODE_OF_GROUP: u32 = 0o660;
+/// Nobody does.
+const SOCKET_MODE_CLOSED: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// Why the socket cannot be opened.
@@ -30,6 +37,14 @@ pub enum BindError {
     NotASocket {
         /// The path.
         path: PathBuf,
+    },
+    /// The system does not let us listen for TCP.
+    #[error("cannot listen on {address}")]
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+        /// The reason.
+        source: io::Error,
     },
     /// The system refused.
     #[error("cannot {what} {}", path.display())]
@@ -87,6 +102,39 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
         .map_err(io_error("set the mode of"))?;
     Ok(listener)
+}
+
+/// Gives the socket to the one group that may ask, where there is one, so that nobody else gets as far
+/// as being refused.
+///
+/// # Errors
+/// When we may not give it away; who may ask is seen to all the same.
+pub fn fit_socket(path: &Path, access: &Access) -> io::Result<()> {
+    let set_mode = |mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    let Some(group) = access.socket_group() else {
+        return set_mode(SOCKET_MODE);
+    };
+    // Closed first, so that the group before it is not let in meanwhile.
+    set_mode(SOCKET_MODE_CLOSED)?;
+    if let Err(error) = chown(path, None, Some(group)) {
+        set_mode(SOCKET_MODE)?;
+        return Err(error);
+    }
+    set_mode(SOCKET_MODE_OF_GROUP)
+}
+
+/// Listens for TCP. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// [`BindError::Tcp`].
+pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let listen = || {
+        // Sets SO_REUSEADDR: connections that have just ended hold up no restart.
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    listen().map_err(|source| BindError::Tcp { address, source })
 }
 
 fn has_listener(path: &Path) -> io::Result<bool> {

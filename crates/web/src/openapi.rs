@@ -10,7 +10,11 @@ use serde_json::Value;
 use uplinkd_api::{ApiError, path};
 use utoipa::{
     IntoResponses, OpenApi, ToSchema as _,
-    openapi::{Ref, RefOr, Response as Described, content::ContentBuilder},
+    openapi::{
+        Ref, RefOr, Response as Described,
+        content::ContentBuilder,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
 };
 
 use crate::routes::documented;
@@ -19,7 +23,8 @@ const ABOUT: &str = "\
 What uplinkd does and why, and the little that can be told it while it runs.
 
 Over the daemon's Unix socket nobody logs in: the kernel names the peer. Over TCP, where `[api]` in \
-the file says so, a token of the token file is sent as `Authorization: Bearer TOKEN`.
+the file says so, a token of the token file is sent as `Authorization: Bearer TOKEN`, or the cookie of a \
+session that was begun with one.
 
 Within /v1 fields and paths are added, never renamed or removed: ignore what you do not know.";
 
@@ -37,6 +42,12 @@ pub(crate) fn frame() -> utoipa::openapi::OpenApi {
     frame.info.version = "1".to_owned();
     frame.info.license = None;
     frame.info.contact = None;
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    frame
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("token", token);
+    frame.security = Some(vec![SecurityRequirement::new("token", [""; 0])]);
     frame
 }
 
@@ -131,6 +142,11 @@ refusals! {
     /// A request about something that has a name.
     Named: Asked {
         "404" "What it speaks of is not there.",
+    }
+    /// A request about a session.
+    Session: Always {
+        "409" "There are no sessions here.",
+        "413" "It has a body, and none is wanted.",
     }
     /// A request that changes something.
     Changing: Named {

@@ -33,7 +33,7 @@ pub(crate) struct Words {
 
 impl Words {
     /// Who asks, with the reason.
-    pub(crate) fn caller(self, peer: Peer) -> Result<Caller, Refusal> {
+    pub(crate) fn caller(self, peer: &Peer) -> Result<Caller, Refusal> {
         if let Some(why) = &self.why {
             if why.chars().count() > WHY_MAX {
                 return Err(bad(format!(
@@ -155,10 +155,10 @@ async fn operate(
     body: Body,
     order: impl FnOnce(&Words) -> Result<Operation, Refusal>,
 ) -> Done {
-    may_change(peer, &body)?;
+    may_change(&peer, &body)?;
     let words = read(words)?;
     let order = order(&words)?;
-    let caller = words.caller(peer)?;
+    let caller = words.caller(&peer)?;
     let request = |answer| Request::Operate(order, caller, answer);
     let done = ask_within(PATIENCE, &shared, request).await??;
     Ok(Json(done))
@@ -170,7 +170,7 @@ async fn probe(
     Path(name): Path<String>,
     body: Body,
 ) -> Result<Json<Probed>, Refusal> {
-    may_change(peer, &body)?;
+    may_change(&peer, &body)?;
     let request = |answer| Request::Probe(name, answer);
     let probed = ask_within(PATIENCE, &shared, request).await??;
     Ok(Json(probed))

@@ -9,6 +9,7 @@ use axum::{
     body::{Body, HttpBody as _},
     extract::{Path, Query, RawQuery, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{
         IntoResponse, Response, Sse,
         sse::{Event as SseEvent, KeepAlive},
@@ -26,9 +27,11 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    gate::gate,
     openapi::{self, Always, Asked, Changing, Named},
     operate,
     peer::Peer,
+    session,
     shared::{Refused, Request, Shared},
 };
 
@@ -50,6 +53,8 @@ pub(crate) fn routes(shared: Shared) -> Router {
         .merge(operate::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        // Also before what is not there: who may not ask learns nothing.
+        .layer(from_fn_with_state(shared.clone(), gate))
         .with_state(shared)
 }
 
@@ -64,6 +69,7 @@ pub(crate) fn documented() -> OpenApiRouter<Shared> {
         .routes(routes!(policies))
         .routes(routes!(failback))
         .routes(routes!(set_used))
+        .routes(routes!(session::begin, session::end))
         .routes(routes!(openapi::document))
 }
 
@@ -153,8 +159,8 @@ async fn failback(
     words: Result<Query<operate::Words>, QueryRejection>,
     body: Body,
 ) -> Result<Json<Failback>, Refusal> {
-    may_change(peer, &body)?;
-    let caller = operate::read(words)?.caller(peer)?;
+    may_change(&peer, &body)?;
+    let caller = operate::read(words)?.caller(&peer)?;
     let answer = ask(&shared, |answer| Request::Failback(name, caller, answer)).await??;
     Ok(Json(answer))
 }
@@ -175,8 +181,8 @@ async fn set_used(
     words: Result<Query<operate::Words>, QueryRejection>,
     body: Body,
 ) -> Result<Json<Budgeted>, Refusal> {
-    may_change(peer, &body)?;
-    let caller = operate::read(words)?.caller(peer)?;
+    may_change(&peer, &body)?;
+    let caller = operate::read(words)?.caller(&peer)?;
     let Ok(used) = used.parse() else {
         let error = ApiError::new(format!("{used:?} is no number of bytes"));
         return Err(Refusal(StatusCode::BAD_REQUEST, error));
@@ -189,14 +195,19 @@ async fn set_used(
 }
 
 /// Refuses who may not change anything, and whoever sends more than is asked for.
-pub(crate) fn may_change(peer: Peer, body: &Body) -> Result<(), Refusal> {
+pub(crate) fn may_change(peer: &Peer, body: &Body) -> Result<(), Refusal> {
     if !peer.may_change() {
         return Err(Refusal(
             StatusCode::FORBIDDEN,
-            ApiError::new("only root and the daemon's own user may change something")
-                .with_hint("run it with sudo"),
+            ApiError::new(format!("only {} may change something", peer.changers))
+                .with_hint("run it with sudo, or show another token"),
         ));
     }
+    no_body(body)
+}
+
+/// Refuses whoever sends more than is asked for.
+pub(crate) fn no_body(body: &Body) -> Result<(), Refusal> {
     // Never read, so that nobody can keep us waiting for it.
     if body.size_hint().upper().is_none_or(|size| size > BODY_MAX) {
         return Err(Refusal(

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
     Failback, History, HistoryQuery, Operated, Policies, Probed, Report, ReportQuery, Status,
 };
 
-use crate::log::Log;
+use crate::{access::Access, log::Log, session::Sessions};
 
 /// Questions waiting for the daemon's loop. When full, further ones are refused with 503: the loop
 /// is stuck, or somebody asks faster than anybody reads.
@@ -49,8 +49,8 @@ pub enum Request {
 /// Who asks for a change, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The user, as the kernel says.
-    pub user: u32,
+    /// The user, as the kernel says; none for whoever came with a token.
+    pub user: Option<u32>,
     /// The reason that was given.
     pub why: Option<String>,
 }
@@ -101,6 +101,8 @@ struct Inner {
     log: Mutex<Log>,
     live: broadcast::Sender<Event>,
     requests: mpsc::Sender<Request>,
+    access: watch::Sender<Arc<Access>>,
+    sessions: Mutex<Sessions>,
 }
 
 impl Shared {
@@ -114,11 +116,45 @@ impl Shared {
             log: Mutex::new(Log::starting_at(first_id)),
             live: broadcast::Sender::new(BEHIND_MAX),
             requests,
+            access: watch::Sender::new(Arc::default()),
+            sessions: Mutex::default(),
         };
         let shared = Self {
             inner: Arc::new(inner),
         };
         (shared, queue)
+    }
+
+    /// Says who may do what from now on. Where that is something else than before, all connections and
+    /// sessions end, so that nobody keeps what was taken away.
+    pub fn set_access(&self, access: Access) {
+        self.inner.access.send_if_modified(|now| {
+            let is_other = **now != access;
+            if is_other {
+                *now = Arc::new(access);
+                self.sessions().end_all();
+            }
+            is_other
+        });
+    }
+
+    /// Who may do what now.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.inner.access.borrow())
+    }
+
+    /// Tells when that changes.
+    pub(crate) fn access_changes(&self) -> watch::Receiver<Arc<Access>> {
+        self.inner.access.subscribe()
+    }
+
+    /// The sessions of browsers.
+    pub(crate) fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        // Whole after every line of its code, as the log.
+        self.inner
+            .sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives an event its id, remembers it and tells all followers. Never waits for them.

@@ -36,6 +36,7 @@ pub use clause::DOMAIN_TIMEOUT;
 pub(crate) use clause::Lists;
 
 use crate::{
+    api::Api,
     diagnostic::Diagnostic,
     history::History,
     keys::Bounds,
@@ -69,6 +70,7 @@ pub(crate) fn check(
     let (reserve, reserve_spans) = reserve::check(&raw.reserve, found);
     let record = Record::check(&raw.record, found);
     let history = History::check(&raw.history, found);
+    let api = Api::check(path, &raw.api, sources, found);
     let defaults = probe::Defaults::check(&raw.probe, found);
     let uplinks: Vec<_> = raw
         .uplinks
@@ -138,6 +140,7 @@ pub(crate) fn check(
         lists: lists.into_known(),
         record,
         history,
+        api,
         reserve,
         reserve_key: raw.reserve.key.clone(),
         reserve_spans,

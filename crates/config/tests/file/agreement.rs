@@ -117,6 +117,7 @@ fn every_optional_line_of_the_sample_can_be_used_alone() {
         // What the tables of the examples cannot do without.
         let needed = match header {
             "[group.calls]" if !key.starts_with("tiers") => "tiers = [[\"isp1\"]]",
+            "[api]" if key.starts_with("listen") => "token_file = \"tokens\"",
             "[[policy]]" if key.contains("domain") => "name = \"x\"\nuse = \"isp1\"",
             "[[policy]]" if !key.starts_with("use") => "use = \"isp1\"",
             _ => "",

@@ -6,6 +6,7 @@
 
 mod accepted;
 mod agreement;
+mod api;
 mod budgets;
 mod conditions;
 mod groups;

@@ -1,6 +1,7 @@
 //! What on this machine would stand in the way: facts compared with the file, nothing decided.
 
 mod advertisements;
+mod api;
 mod dhcp_clients;
 mod ifupdown;
 mod links;
@@ -120,6 +121,7 @@ pub fn problems(
     domains(&mut found, parsed, config, root);
     numbers::table_names(&mut found, parsed, config, Path::new("/etc/iproute2"));
     conntrack(&mut found);
+    api::tokens(&mut found, parsed);
     found.sort_by_key(|p| (!p.is_fatal, !p.is_error()));
     found
 }

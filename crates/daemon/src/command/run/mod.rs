@@ -14,7 +14,7 @@ use anstream::eprintln;
 use anyhow::Context as _;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::mpsc,
 };
 use tracing::{debug, trace, warn};
 use uplinkd_advertise::Advertiser;
@@ -35,6 +35,7 @@ use crate::{
     args::Paths,
     cgroups::Cgroups,
     exit::Exit,
+    face::{Face, Wish},
     ledger::{LedgerFile, LedgerWriter, boot_id},
     lists::Lists,
     load::{self, Loaded},
@@ -112,8 +113,7 @@ struct Daemon {
     ledger: LedgerWriter,
     shared: Shared,
     requests: mpsc::Receiver<Request>,
-    stop_server: oneshot::Sender<()>,
-    server: tokio::task::JoinHandle<()>,
+    face: Face,
     config_path: PathBuf,
     /// The file in force.
     loaded: Arc<Loaded>,
@@ -163,11 +163,9 @@ impl Daemon {
         )]
         let first_event = clock.unix(uplinkd_core::Time::default()) as u64;
         let (shared, requests) = Shared::new(first_event);
-        let listener = uplinkd_web::bind(&uplinkd_api::socket_path(&paths.runtime_dir))?;
-        let (stop_server, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(uplinkd_web::serve(listener, shared.clone(), async {
-            let _ = stopped.await;
-        }));
+        let wish = Wish::read(loaded.parsed.api())?;
+        let socket = uplinkd_api::socket_path(&paths.runtime_dir);
+        let face = Face::open(&socket, shared.clone(), wish)?;
         // Subscribed before the first look, so that nothing falls between.
         let watch = Watch::open(&state.reserves, kernel.ports())
             .context("cannot subscribe to network changes")?;
@@ -206,8 +204,7 @@ impl Daemon {
             ledger: LedgerWriter::new(ledger),
             shared,
             requests,
-            stop_server,
-            server,
+            face,
             config_path: paths.config.clone(),
             loaded: Arc::new(loaded),
             readings: Readings::default(),
@@ -311,8 +308,7 @@ impl Daemon {
         }
         self.ledger.stop();
         self.wishes.stop();
-        let _ = self.stop_server.send(());
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.server).await;
+        self.face.close().await;
         Ok(Exit::Yes)
     }
 

@@ -17,7 +17,10 @@ impl Daemon {
     /// Who asks, as people are told.
     pub(super) fn by(&self, caller: Caller) -> By {
         By {
-            who: self.loaded.who(caller.user),
+            who: match caller.user {
+                Some(user) => self.loaded.who(user),
+                None => "whoever has a token".to_owned(),
+            },
             why: caller.why,
         }
     }

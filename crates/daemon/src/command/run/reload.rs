@@ -16,6 +16,7 @@ use super::{
     reading::{Cause, Done},
 };
 use crate::{
+    face::Wish,
     load::{self, LoadError, Loaded},
     local_time,
     local_time::minute_now,
@@ -31,6 +32,8 @@ pub(super) struct Fresh {
     forms: Forms,
     slots: Slots,
     outlets: OutletCodes,
+    /// Who may ask.
+    wish: Wish,
 }
 
 /// What is in force, for what is read and compiled to begin from.
@@ -39,6 +42,8 @@ struct InForce {
     state: State,
     compiled: Compiled,
     forms: [Forms; 2],
+    /// Who may ask; none where that is to be read again.
+    wish: Option<Wish>,
 }
 
 impl Fresh {
@@ -48,12 +53,18 @@ impl Fresh {
         let config = state
             .config(&loaded.parsed)
             .map_err(|e| LoadError::Unreadable(format!("{e:#}")))?;
+        let wish = match before.wish {
+            Some(wish) => wish,
+            None => Wish::read(loaded.parsed.api())
+                .map_err(|e| LoadError::Unreadable(format!("{e}; {}", e.hint())))?,
+        };
         let prepared = Prepared::after(config, minute_now(), &before.compiled);
         Ok(Self {
             forms: Forms::of(prepared.classifier(), &before.forms),
             prepared,
             slots: state.slots,
             outlets: state.outlets,
+            wish,
             loaded,
         })
     }
@@ -128,6 +139,8 @@ impl Daemon {
             state: self.state.clone(),
             compiled: self.controller.compiled(),
             forms: self.kernel.nft_forms(),
+            // Of lists that changed it is none of the tokens' business.
+            wish: (cause == Cause::Lists).then(|| self.face.wish().clone()),
         };
         let trial = self.trial_to_keep();
         let earlier = self.trial.as_ref().map(|t| Arc::clone(&t.before));
@@ -255,11 +268,13 @@ impl Daemon {
             forms,
             slots,
             outlets,
+            wish,
         } = fresh;
         let mut state = self.state.clone();
         (state.slots, state.outlets) = (slots, outlets);
         let config = prepared.config();
         same_layout(&self.controller.config().reserve, &config.reserve)?;
+        let face = self.face.prepare(wish)?;
         if cause == Cause::Told {
             load::show(loaded.parsed.warnings(), &self.config_path, &loaded.text);
         }
@@ -290,6 +305,7 @@ impl Daemon {
         if let Some(watch) = watch {
             self.watch = watch;
         }
+        self.face.take(face);
         let names: Vec<_> = config.uplinks.iter().map(|u| u.name.clone()).collect();
         self.prober.retain(|name| names.contains(name));
         self.lists.set(&loaded.lists);
