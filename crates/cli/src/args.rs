@@ -5,6 +5,7 @@ mod operate;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
 use uplinkd_api::{ConnectionQuery, ExplainQuery, IcmpType, MacAddress, Protocol, parse_dscp};
 
 pub(crate) use operate::{DrainArgs, PreferArgs, ProbeArgs, Reasoned, ReloadArgs, UndrainArgs};
@@ -125,13 +126,13 @@ pub(crate) enum Command {
     Policies(PoliciesArgs),
     /// Correct what an uplink has used of its budget
     ///
-    /// To the provider's own number. `uplinkctl status` shows what counts. Only root and the daemon's
-    /// own user may.
+    /// To the provider's own number. `uplinkctl status` shows what counts. Only root, the daemon's own
+    /// user and the `change_group` of [api] may.
     Budget(BudgetArgs),
     /// Let a group return to its better uplinks now
     ///
-    /// For groups with `failback = "by-hand"`, and for those that wait for a time. Only root and
-    /// the daemon's own user may. Ends with 1 where nothing waits.
+    /// For groups with `failback = "by-hand"`, and for those that wait for a time. Only root,
+    /// the daemon's own user and the `change_group` of [api] may. Ends with 1 where nothing waits.
     Failback(FailbackArgs),
     /// Let an uplink run empty: no new connections by it
     ///
@@ -200,6 +201,20 @@ pub(crate) enum Command {
     /// failure, with 2 where a file or the history cannot be used.
     #[command(after_help = REPLAY_AFTER)]
     Replay(ReplayArgs),
+    /// Print what a shell needs to complete these commands
+    ///
+    /// For bash: `uplinkctl completions bash` into
+    /// /usr/share/bash-completion/completions/uplinkctl.
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual's pages into a folder, for packages
+    #[command(hide = true)]
+    Manual {
+        /// Where to
+        folder: PathBuf,
+    },
 }
 
 const HISTORY_AFTER: &str = "\

@@ -6,6 +6,7 @@ mod explain;
 mod failback;
 mod history;
 mod operate;
+mod papers;
 mod policies;
 mod replay;
 mod report;
@@ -39,6 +40,8 @@ pub(crate) async fn run(args: Args) -> Exit {
         Command::Rollback(args) => operate::rollback(&client, &args).await,
         Command::History(args) => history::run(&client, &args).await,
         Command::Report(args) => report::run(&client, &args).await,
+        Command::Completions { shell } => papers::completions(shell),
+        Command::Manual { folder } => papers::manual(&folder),
         Command::Replay(args) => replay::run(&args, &config),
     }
 }

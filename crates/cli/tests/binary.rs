@@ -73,6 +73,40 @@ fn exit_codes_answer_the_question() {
 }
 
 #[test]
+fn completions_and_the_manual_are_made_of_the_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = ctl(folder.path(), &format!("completions {shell}"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        for word in ["explain", "failback", "if-down"] {
+            assert!(text.contains(word), "{shell}: {word}");
+        }
+        if shell == "bash" {
+            let script = folder.path().join("completions.bash");
+            std::fs::write(&script, text).unwrap();
+            // Where there is one: whether it can read it at all.
+            if let Ok(status) = Command::new("bash").arg("-n").arg(&script).status() {
+                assert!(status.success());
+            }
+        }
+    }
+    let pages = folder.path().join("man/man1");
+    let manual = format!("manual {}", pages.display());
+    assert!(ctl(folder.path(), &manual).status().unwrap().success());
+    let explain = std::fs::read_to_string(pages.join("uplinkctl-explain.1")).unwrap();
+    assert!(
+        explain.contains("if\\-down") && explain.contains("runtime\\-dir"),
+        "{explain}"
+    );
+    assert!(!pages.join("uplinkctl-manual.1").exists(), "it is hidden");
+    let refused = ctl(folder.path(), "manual /dev/null/x").output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+#[test]
 fn a_replay_needs_no_daemon_and_answers_whether_the_file_is_good() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// Routes over several internet uplinks: shares new connections out by weight, keeps each connection
 /// on its uplink, and moves traffic away from an uplink that fails within milliseconds of knowing.
@@ -121,6 +122,17 @@ pub enum Command {
     Sample,
     /// Print the JSON Schema of the file, for editors.
     Schema,
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the manual's pages into a folder, for packages.
+    #[command(hide = true)]
+    Manual {
+        /// Where to.
+        folder: PathBuf,
+    },
 }
 
 /// Resolvers that can fill nft sets.

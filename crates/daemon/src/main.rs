@@ -6,7 +6,7 @@ use anstream::{eprintln, print, println};
 use clap::Parser as _;
 use uplinkd_daemon::{
     args::{Cli, Command},
-    command::{check, clean, plan, resolver, run},
+    command::{check, clean, papers, plan, resolver, run},
     exit::Exit,
 };
 
@@ -47,6 +47,8 @@ fn main() -> ExitCode {
             println!("{}", uplinkd_config::json_schema());
             Ok(Exit::Yes)
         }
+        Command::Completions { shell } => Ok(papers::completions(shell)),
+        Command::Manual { folder } => papers::manual(&folder),
     };
     match result {
         Ok(exit) => exit.into(),

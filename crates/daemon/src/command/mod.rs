@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod clean;
+pub mod papers;
 pub mod plan;
 pub mod resolver;
 pub mod run;
