@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod demo;
+mod python;
 mod setup;
 mod tests;
 mod tidy;

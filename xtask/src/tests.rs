@@ -7,7 +7,7 @@ use uplinkd_lab::harness;
 
 use crate::{
     bench::{print::talk, program},
-    setup, tidy,
+    python, setup, tidy,
     vm::{self, Vm},
 };
 
@@ -20,6 +20,11 @@ pub(crate) fn run() -> Result<()> {
         // Elsewhere nobody asked for a network manager on the machine.
         setup::ensure_programs_beside();
         setup::ensure_prometheus();
+    }
+    match python::ensure_schemathesis() {
+        // The test that needs it says that it was skipped.
+        Err(error) if !is_ci => talk(&format!("without schemathesis: {error:#}")),
+        ensured => ensured?,
     }
     step("tidy", tidy::run)?;
     step("format", || setup::cargo(&["fmt", "--all", "--check"]))?;

@@ -29,8 +29,8 @@
 //! `GET /v1/openapi.json` says all this to programs.
 //!
 //! Anything but success answers with an [`ApiError`]: 400 for what cannot be understood, 401 for who comes
-//! by TCP without a token, 403 for who
-//! may not, 404 for what is not there, 409 for what has nothing to do, 422 for a file with mistakes, 503 while the daemon is too
+//! by TCP without a token, 403 for who may not, 404 for what is not there, 422 for what can be read but makes
+//! no sense and for a file with mistakes, 409 for what has nothing to do, 503 while the daemon is too
 //! busy. Within `/v1` fields are added, never renamed
 //! or removed, so a reader must ignore what it does not know.
 //!

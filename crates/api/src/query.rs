@@ -46,11 +46,11 @@ pub struct ExplainQuery {
     /// The differentiated services code point.
     #[serde(default)]
     #[schema(maximum = 63)]
-    #[param(value_type = Option<schema::Dscp>)]
+    #[param(inline, value_type = Option<schema::Dscp>)]
     pub dscp: Option<u8>,
     /// The packet mark that it carries already.
     #[schema(maximum = 4_294_967_295_u32)]
-    #[param(value_type = Option<schema::Mark>)]
+    #[param(inline, value_type = Option<schema::Mark>)]
     pub mark: Option<u32>,
     /// The user of the router's own traffic, by number.
     #[serde(default)]
@@ -154,10 +154,11 @@ impl ExplainQuery {
         query.finish()
     }
 
-    /// Reads what [`ExplainQuery::to_query`] writes.
+    /// Reads what [`ExplainQuery::to_query`] writes. Whether there can be such a packet is another
+    /// question: [`ExplainQuery::check`].
     ///
     /// # Errors
-    /// Names the parameter that is unknown, missing, cannot be read or fits no packet.
+    /// Names the parameter that is unknown, missing or cannot be read.
     pub fn from_query(query: &str) -> Result<Self, ApiError> {
         let mut to = None;
         let mut read = Self::to(IpAddr::from([0, 0, 0, 0]));
@@ -194,7 +195,6 @@ impl ExplainQuery {
             }
         }
         read.to = to.ok_or_else(|| missing("to", "?to=1.1.1.1"))?;
-        read.check()?;
         Ok(read)
     }
 
@@ -461,10 +461,8 @@ mod tests {
                 "`icmp` is a type of ICMP, not of another protocol",
             ),
         ] {
-            assert_eq!(
-                ExplainQuery::from_query(query).unwrap_err().message,
-                message
-            );
+            let checked = ExplainQuery::from_query(query).and_then(|q| q.check());
+            assert_eq!(checked.unwrap_err().message, message);
         }
         assert_eq!(
             ExplainQuery::from_query("to=1.1.1.1&mark=16").unwrap().mark,

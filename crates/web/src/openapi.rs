@@ -121,7 +121,7 @@ macro_rules! refusals {
                 #[allow(unused_mut, reason = "the first has none before it")]
                 let mut all = BTreeMap::new();
                 $(all.extend($before::responses());)?
-                $(all.insert($status.to_owned(), refusal($why).into());)*
+                $(all.insert($status.to_owned(), refusal($status, $why).into());)*
                 all
             }
         }
@@ -133,15 +133,17 @@ refusals! {
     Always: {
         "401" "Over TCP: no token, or a wrong one.",
         "403" "Whoever asks may not, or a browser asks for another site.",
+        "431" "Its head is longer than 16 KiB.",
         "503" "The daemon is too busy, or stopping.",
     }
     /// A request with parameters.
     Asked: Always {
-        "400" "Something in it cannot be understood, or makes no sense together.",
+        "400" "Something in it is not written as it has to be.",
     }
     /// A request about something that has a name.
     Named: Asked {
         "404" "What it speaks of is not there.",
+        "422" "It can be read, but there can be no such thing.",
     }
     /// A request about a session.
     Session: Always {
@@ -155,14 +157,16 @@ refusals! {
     }
 }
 
-fn refusal(why: &str) -> Described {
+fn refusal(status: &str, why: &str) -> Described {
+    let refusal = Described::builder().description(why);
+    // Refused before anybody has looked at it, and without words.
+    if status == "431" {
+        return refusal.build();
+    }
     let body = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name(ApiError::name())))
         .build();
-    Described::builder()
-        .description(why)
-        .content("application/json", body)
-        .build()
+    refusal.content("application/json", body).build()
 }
 
 #[cfg(test)]
@@ -194,6 +198,31 @@ mod tests {
         assert!(!routes.contains(concat!(".rou", "te(")));
         for known in [path::STATUS, path::BUDGET, path::OPENAPI] {
             assert!(known_paths().any(|path| path == known), "{known}");
+        }
+    }
+
+    /// All places of the document that others of it are named at.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                let named = fields.get("$ref").and_then(Value::as_str);
+                found.extend(named.map(str::to_owned));
+                fields.values().for_each(|v| references(v, found));
+            }
+            Value::Array(items) => items.iter().for_each(|v| references(v, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn nothing_is_named_that_is_not_there() {
+        let document: Value = serde_json::from_str(&openapi_json()).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 50, "{}", found.len());
+        for name in found {
+            let place = name.strip_prefix('#').unwrap();
+            assert!(document.pointer(place).is_some(), "{name}");
         }
     }
 

@@ -85,7 +85,7 @@ impl IntoResponse for Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Bad(error) => Self(StatusCode::BAD_REQUEST, error),
+            Refused::Bad(error) => Self(StatusCode::UNPROCESSABLE_ENTITY, error),
             Refused::NotFound(error) => Self(StatusCode::NOT_FOUND, error),
             Refused::Conflict(error) => Self(StatusCode::CONFLICT, error),
             Refused::Unfit(error) => Self(StatusCode::UNPROCESSABLE_ENTITY, error),
@@ -127,7 +127,8 @@ async fn explain(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Explain>, Refusal> {
-    let query = ExplainQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let query = ExplainQuery::from_query(&query.unwrap_or_default()).map_err(unreadable)?;
+    query.check().map_err(Refused::Bad)?;
     let answer = ask(&shared, |answer| Request::Explain(query, answer)).await??;
     Ok(Json(answer))
 }
@@ -135,13 +136,17 @@ async fn explain(
 /// Where an existing connection goes, and where it would go anew
 #[utoipa::path(
     get, path = path::EXPLAIN_CONNECTION, tag = "read", params(ConnectionQuery),
-    responses((status = 200, body = ExplainConnection), Named),
+    responses(
+        (status = 200, body = ExplainConnection),
+        (status = 409, body = ApiError, description = "Several connections fit: say more of it."),
+        Named,
+    ),
 )]
 async fn explain_connection(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ExplainConnection>, Refusal> {
-    let query = ConnectionQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let query = ConnectionQuery::from_query(&query.unwrap_or_default()).map_err(unreadable)?;
     let answer = ask(&shared, |answer| Request::ExplainConnection(query, answer)).await??;
     Ok(Json(answer))
 }
@@ -185,7 +190,7 @@ async fn set_used(
     let caller = operate::read(words)?.caller(&peer)?;
     let Ok(used) = used.parse() else {
         let error = ApiError::new(format!("{used:?} is no number of bytes"));
-        return Err(Refusal(StatusCode::BAD_REQUEST, error));
+        return Err(unreadable(error));
     };
     let answer = ask(&shared, |answer| {
         Request::SetUsed(name, used, caller, answer)
@@ -306,11 +311,15 @@ async fn wrong_method() -> Refusal {
 fn read_since(since: Result<Query<Since>, QueryRejection>) -> Result<Option<u64>, Refusal> {
     match since {
         Ok(Query(Since { since })) => Ok(since),
-        Err(error) => Err(Refusal(
-            StatusCode::BAD_REQUEST,
+        Err(error) => Err(unreadable(
             ApiError::new(error.body_text()).with_hint("`since` is the id of an event"),
         )),
     }
+}
+
+/// What is not written as it has to be.
+fn unreadable(error: ApiError) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, error)
 }
 
 async fn ask<T>(

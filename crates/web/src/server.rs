@@ -83,6 +83,8 @@ async fn serve_all(listener: &Listener, shared: Shared, stop: impl Future<Output
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
+            // Who comes after a change is not ended by it.
+            biased;
             () = &mut stop => return,
             Ok(()) = changes.changed() => connections.abort_all(),
             Some(ended) = connections.join_next_with_id() => {

@@ -36,7 +36,7 @@ async fn status_and_explain_are_answered_by_the_loop() {
         .unwrap_err();
     assert!(!refused.is_unreachable());
     assert!(
-        matches!(&refused, ClientError::Refused { status: 400, source } if source.message == "no v6"),
+        matches!(&refused, ClientError::Refused { status: 422, source } if source.message == "no v6"),
         "{refused:?}"
     );
 }
@@ -319,6 +319,11 @@ async fn nonsense_is_refused_with_an_explanation() {
             "GET /v1/explain/connection?to=1.1.1.1 HTTP/1.1\r\nHost: x\r\n\r\n",
             400,
             "`from` is missing",
+        ),
+        (
+            "GET /v1/explain?to=1.1.1.1&protocol=icmp&dport=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+            422,
+            "ICMP has no ports",
         ),
         (
             "GET /v1/events?since=x HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -3,7 +3,8 @@
 //! The tests are in `tests/`: `traffic` follows packets, `policies` leads them apart, `life` follows
 //! the daemon through start, crash, stop and drift, `coexistence` runs it beside other programs,
 //! `gateways` moves addresses and gateways under it, `probes` asks targets of all kinds, `shares` sees who
-//! carries what as lines get worse, `operate` tells a running daemon what to do,
+//! carries what as lines get worse, `api` asks it whatever its document allows,
+//! `operate` tells a running daemon what to do,
 //! `history` what is remembered,
 //! `lines` puts it on other access lines, in a virtual machine. Nothing here decides what is right.
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::{bench::print::talk, setup};
+use crate::{bench::print::talk, python, setup};
 
 /// The version whose habits we rely on: where its mounts are found, and that the emulator's last
 /// `-append` counts.
@@ -137,24 +137,7 @@ fn fetch(kernel: Kernel, place: &Path) -> Result<()> {
 
 /// The program `vng`, in an environment of its own.
 pub(super) fn virtme_ng(cache: &Path) -> Result<PathBuf> {
-    let venv = cache.join("venv");
-    let vng = venv.join("bin/vng");
-    if vng.is_file() {
-        return Ok(vng);
-    }
-    talk(&format!("installing {VIRTME_NG}"));
-    let make = || run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-    // Debian's Python is there without the part that makes environments.
-    make()
-        .or_else(|_| {
-            setup::install_package("python3-venv");
-            make()
-        })
-        .context("cannot make a Python environment (package python3-venv)")?;
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", VIRTME_NG]))
-        .with_context(|| format!("cannot install {VIRTME_NG} from PyPI"))?;
-    ensure!(vng.is_file(), "{VIRTME_NG} has no {}", vng.display());
-    Ok(vng)
+    python::program(&cache.join("venv"), VIRTME_NG, "vng")
 }
 
 /// Everything that is asked of the machine itself.
