@@ -44,6 +44,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// send an empty object. A longer one, or one of unknown length, is answered with 413.
 const BODY_MAX: u64 = 1024;
 
+/// The largest number that is taken: beyond it readers of JSON are no longer exact (2^53 - 1).
+const NUMBER_MAX: u64 = 9_007_199_254_740_991;
+
 /// Everything that is served.
 pub(crate) fn routes(shared: Shared) -> Router {
     Router::from(documented())
@@ -97,6 +100,7 @@ impl From<Refused> for Refusal {
 #[into_params(parameter_in = Query)]
 struct Since {
     /// Only what happened after the event with this id.
+    #[param(maximum = 9_007_199_254_740_991_u64)]
     since: Option<u64>,
 }
 
@@ -175,7 +179,7 @@ async fn failback(
     post, path = path::BUDGET, tag = "change",
     params(
         ("name" = String, Path, description = "The uplink."),
-        ("used" = u64, Path, description = "Bytes that it has used in this period."),
+        ("used" = u64, Path, maximum = 9_007_199_254_740_991_u64, description = "Bytes that it has used in this period."),
     ),
     responses((status = 200, body = Budgeted), Changing),
 )]
@@ -188,7 +192,7 @@ async fn set_used(
 ) -> Result<Json<Budgeted>, Refusal> {
     may_change(&peer, &body)?;
     let caller = operate::read(words)?.caller(&peer)?;
-    let Ok(used) = used.parse() else {
+    let Some(used) = used.parse().ok().filter(|used| *used <= NUMBER_MAX) else {
         let error = ApiError::new(format!("{used:?} is no number of bytes"));
         return Err(unreadable(error));
     };
@@ -310,7 +314,10 @@ async fn wrong_method() -> Refusal {
 
 fn read_since(since: Result<Query<Since>, QueryRejection>) -> Result<Option<u64>, Refusal> {
     match since {
-        Ok(Query(Since { since })) => Ok(since),
+        Ok(Query(Since { since })) if since.is_none_or(|id| id <= NUMBER_MAX) => Ok(since),
+        Ok(_) => Err(unreadable(ApiError::new(format!(
+            "`since` is more than {NUMBER_MAX}"
+        )))),
         Err(error) => Err(unreadable(
             ApiError::new(error.body_text()).with_hint("`since` is the id of an event"),
         )),

@@ -326,6 +326,11 @@ async fn nonsense_is_refused_with_an_explanation() {
             "ICMP has no ports",
         ),
         (
+            "GET /v1/events?since=9007199254740992 HTTP/1.1\r\nHost: x\r\n\r\n",
+            400,
+            "more than 9007199254740991",
+        ),
+        (
             "GET /v1/events?since=x HTTP/1.1\r\nHost: x\r\n\r\n",
             400,
             "id of an event",
