@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use uplinkd_model::Family;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     ApiError, BudgetStatus, Event,
     query::{Writer, parse, unknown},
+    schema,
 };
 
 /// What is asked for: [`crate::History`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct HistoryQuery {
     /// Of one uplink only.
     pub uplink: Option<String>,
@@ -22,20 +25,25 @@ pub struct HistoryQuery {
     /// The length of a slot in seconds, at least ten; without, such that there are some 300.
     pub step: Option<i64>,
     /// In which form.
+    #[param(inline, required = false)]
     pub format: Format,
 }
 
 /// The month whose [`crate::Report`] is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ReportQuery {
     /// As `2026-11`, by the daemon's local time; the present one without.
+    #[param(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$")]
     pub month: Option<String>,
     /// In which form.
+    #[param(inline, required = false)]
     pub format: Format,
 }
 
 /// How an answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum Format {
     /// As JSON.
     #[default]
@@ -123,7 +131,7 @@ impl ReportQuery {
 }
 
 /// Tallies over a time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// From when on, unix seconds.
     pub since: i64,
@@ -138,11 +146,12 @@ pub struct History {
 }
 
 /// The tallies of an interface, of a line, or of a target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistorySeries {
     /// The uplink.
     pub uplink: String,
     /// The family; none for the interface, which both share.
+    #[schema(value_type = Option<schema::Family>)]
     pub family: Option<Family>,
     /// The target; none for the line.
     pub target: Option<String>,
@@ -151,7 +160,7 @@ pub struct HistorySeries {
 }
 
 /// What was counted in a slot. Which fields there are depends on the series.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct HistoryPoint {
     /// When the slot begins, unix seconds.
@@ -168,11 +177,13 @@ pub struct HistoryPoint {
 }
 
 /// What became of questions to a target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Quality {
     /// Questions with a result.
+    #[schema(required = false)]
     pub sent: u64,
     /// Those of them that were lost.
+    #[schema(required = false)]
     pub lost: u64,
     /// The lost part, 0 to 1.
     pub loss: Option<f64>,
@@ -193,29 +204,35 @@ pub struct Quality {
 }
 
 /// How long a line had which health, in seconds. The rest of the slot nobody knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthTime {
     /// Up.
+    #[schema(required = false)]
     pub up_s: f64,
     /// Degraded.
+    #[schema(required = false)]
     pub degraded_s: f64,
     /// Down.
+    #[schema(required = false)]
     pub down_s: f64,
     /// Unknown, with a daemon that was about to find out.
+    #[schema(required = false)]
     pub unknown_s: f64,
 }
 
 /// What an interface carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Bytes that came in.
+    #[schema(required = false)]
     pub rx_bytes: u64,
     /// Bytes that left.
+    #[schema(required = false)]
     pub tx_bytes: u64,
 }
 
 /// How all uplinks were over a month.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Report {
     /// The month, as `2026-11`.
     pub month: String,
@@ -234,7 +251,7 @@ pub struct Report {
 }
 
 /// How an uplink was.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportUplink {
     /// Its name.
     pub uplink: String,
@@ -247,9 +264,10 @@ pub struct ReportUplink {
 }
 
 /// How a line was.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportLine {
     /// The family.
+    #[schema(value_type = schema::Family)]
     pub family: Family,
     /// The part of the known time in which it was up or degraded, 0 to 1; none where nothing is known.
     pub availability: Option<f64>,
@@ -266,7 +284,7 @@ pub struct ReportLine {
 }
 
 /// A line was down.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportOutage {
     /// From when on, unix seconds.
     pub since: f64,
@@ -279,7 +297,7 @@ pub struct ReportOutage {
 }
 
 /// What a target answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportTarget {
     /// Which one.
     pub target: String,

@@ -130,7 +130,7 @@ pub struct UplinkStatus {
 }
 
 /// What the TCP connections that leave by an uplink did over the last minute.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TcpStatus {
     /// Their mean round-trip time in milliseconds; none where none was measured.
     pub rtt_ms: Option<f64>,

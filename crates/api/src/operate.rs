@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use uplinkd_model::{Family, Health};
+use utoipa::ToSchema;
+
+use crate::schema;
 
 /// The longest that an uplink can be drained or preferred, in seconds: a year.
 pub const SPAN_MAX: u64 = 365 * 86_400;
@@ -13,7 +16,7 @@ pub const CONFIRM_MAX: u64 = 86_400;
 pub const WHY_MAX: usize = 200;
 
 /// What came of an order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Operated {
     /// What happens now, for people.
     pub text: String,
@@ -22,7 +25,7 @@ pub struct Operated {
 }
 
 /// What somebody wants of an uplink for a while.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WishStatus {
     /// Who: a user, as the kernel names it.
     pub who: String,
@@ -33,7 +36,7 @@ pub struct WishStatus {
 }
 
 /// A configuration that is in force on trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TrialStatus {
     /// Who wanted it.
     pub who: String,
@@ -44,7 +47,7 @@ pub struct TrialStatus {
 }
 
 /// What the targets of an uplink said when all were asked at once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Probed {
     /// The uplink.
     pub uplink: String,
@@ -55,15 +58,17 @@ pub struct Probed {
 }
 
 /// One family of an uplink that was probed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProbedFamily {
     /// `ipv4` or `ipv6`.
+    #[schema(value_type = schema::Family)]
     pub family: Family,
     /// Enough of the targets that decide answered.
     pub up: bool,
     /// How many of them have to.
     pub quorum: usize,
     /// Its settled health, which one round does not change by itself.
+    #[schema(value_type = schema::Health)]
     pub health: Health,
     /// Why, for people.
     pub reason: String,
@@ -72,11 +77,12 @@ pub struct ProbedFamily {
 }
 
 /// What one target said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProbedTarget {
     /// As the file names it.
     pub target: String,
     /// Its address, where it has one at the moment.
+    #[schema(value_type = Option<schema::Address>)]
     pub address: Option<IpAddr>,
     /// Its answers decide about health.
     pub decides: bool,

@@ -24,7 +24,7 @@ impl History {
     pub(crate) fn check(raw: &RawHistory, found: &mut Found) -> Self {
         let default = Self::default();
         let size = raw.size_mb.as_ref().and_then(|size| {
-            let hint = "two uplinks with four targets each come to some 40 MB in two years";
+            let hint = "two uplinks with four targets each come to some 30 MB in two years";
             bounded(size, keys::HISTORY_MB, "`history.size_mb`", hint, found)
         });
         Self {

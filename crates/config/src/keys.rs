@@ -335,7 +335,7 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 22] = [
+pub(crate) static ALL: [&Keys; 23] = [
     &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &BUDGET, &PERIOD, &PROBE, &PROBE_ALL, &LOSS, &RTT,
     &GROUP, &MEMBER, &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &HISTORY, &RECORD, &API,
     &RESERVE,

@@ -150,6 +150,11 @@ refusals! {
         "409" "There are no sessions here.",
         "413" "It has a body, and none is wanted.",
     }
+    /// A request about what was.
+    Remembered: Named {
+        "409" "Too many ask for that already.",
+        "500" "What is remembered cannot be read.",
+    }
     /// A request that changes something.
     Changing: Named {
         "409" "It is there, but not in a state for that.",

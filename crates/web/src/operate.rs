@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
-    routing::post,
 };
 use serde::Deserialize;
 use uplinkd_api::{ApiError, CONFIRM_MAX, Operated, Probed, SPAN_MAX, WHY_MAX, path};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    openapi::Changing,
     peer::Peer,
     routes::{Refusal, ask_within, may_change},
     shared::{Caller, Operation, Request, Shared},
@@ -23,11 +25,18 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(75);
 
 /// What can be said beside an order.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Words {
+    /// For so many seconds.
+    #[param(minimum = 1, maximum = 31_536_000)]
     r#for: Option<u64>,
+    /// Unless it is confirmed within so many seconds, what was before comes back.
+    #[param(minimum = 1, maximum = 86_400)]
     confirm: Option<u64>,
+    /// The reason, for the event log.
+    #[param(max_length = 200)]
     why: Option<String>,
 }
 
@@ -52,16 +61,16 @@ impl Words {
 }
 
 /// The paths of orders.
-pub(crate) fn routes() -> Router<Shared> {
-    Router::new()
-        .route(path::DRAIN, post(drain))
-        .route(path::UNDRAIN, post(undrain))
-        .route(path::PREFER, post(prefer))
-        .route(path::UNPREFER, post(unprefer))
-        .route(path::PROBE, post(probe))
-        .route(path::RELOAD, post(reload))
-        .route(path::CONFIRM, post(confirm))
-        .route(path::ROLLBACK, post(rollback))
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(drain))
+        .routes(routes!(undrain))
+        .routes(routes!(prefer))
+        .routes(routes!(unprefer))
+        .routes(routes!(probe))
+        .routes(routes!(reload))
+        .routes(routes!(confirm))
+        .routes(routes!(rollback))
 }
 
 type AnyWords = Result<Query<Words>, QueryRejection>;
@@ -71,10 +80,18 @@ type Done = Result<Json<Operated>, Refusal>;
 pub(crate) fn read(words: AnyWords) -> Result<Words, Refusal> {
     match words {
         Ok(Query(words)) => Ok(words),
-        Err(error) => Err(bad(error.body_text())),
+        Err(error) => Err(Refusal(
+            StatusCode::BAD_REQUEST,
+            ApiError::new(error.body_text()),
+        )),
     }
 }
 
+/// Let an uplink run empty
+#[utoipa::path(
+    post, path = path::DRAIN, tag = "change", params(("name" = String, Path, description = "The uplink."), Words),
+    responses((status = 200, body = Operated), Changing),
+)]
 async fn drain(
     shared: State<Shared>,
     peer: Extension<Peer>,
@@ -89,6 +106,11 @@ async fn drain(
     operate(shared, peer, words, body, order).await
 }
 
+/// Let a drained uplink take new connections again
+#[utoipa::path(
+    post, path = path::UNDRAIN, tag = "change", params(("name" = String, Path, description = "The uplink."), Words),
+    responses((status = 200, body = Operated), Changing),
+)]
 async fn undrain(
     shared: State<Shared>,
     peer: Extension<Peer>,
@@ -99,6 +121,11 @@ async fn undrain(
     operate(shared, peer, words, body, |_| Ok(Operation::Undrain(name))).await
 }
 
+/// Let all new connections use one uplink for a while
+#[utoipa::path(
+    post, path = path::PREFER, tag = "change", params(("name" = String, Path, description = "The uplink."), Words),
+    responses((status = 200, body = Operated), Changing),
+)]
 async fn prefer(
     shared: State<Shared>,
     peer: Extension<Peer>,
@@ -113,6 +140,11 @@ async fn prefer(
     operate(shared, peer, words, body, order).await
 }
 
+/// End what was preferred
+#[utoipa::path(
+    post, path = path::UNPREFER, tag = "change", params(Words),
+    responses((status = 200, body = Operated), Changing),
+)]
 async fn unprefer(
     shared: State<Shared>,
     peer: Extension<Peer>,
@@ -122,6 +154,11 @@ async fn unprefer(
     operate(shared, peer, words, body, |_| Ok(Operation::Unprefer)).await
 }
 
+/// Read the file again
+#[utoipa::path(
+    post, path = path::RELOAD, tag = "change", params(Words),
+    responses((status = 200, body = Operated), Changing),
+)]
 async fn reload(shared: State<Shared>, peer: Extension<Peer>, words: AnyWords, body: Body) -> Done {
     let order = |words: &Words| {
         let span = words.confirm.map(|s| span(s, CONFIRM_MAX)).transpose()?;
@@ -130,6 +167,11 @@ async fn reload(shared: State<Shared>, peer: Extension<Peer>, words: AnyWords, b
     operate(shared, peer, words, body, order).await
 }
 
+/// Keep what is in force on trial
+#[utoipa::path(
+    post, path = path::CONFIRM, tag = "change", params(Words),
+    responses((status = 200, body = Operated), Changing),
+)]
 async fn confirm(
     shared: State<Shared>,
     peer: Extension<Peer>,
@@ -139,6 +181,11 @@ async fn confirm(
     operate(shared, peer, words, body, |_| Ok(Operation::Confirm)).await
 }
 
+/// Put back what was in force before the trial
+#[utoipa::path(
+    post, path = path::ROLLBACK, tag = "change", params(Words),
+    responses((status = 200, body = Operated), Changing),
+)]
 async fn rollback(
     shared: State<Shared>,
     peer: Extension<Peer>,
@@ -164,6 +211,11 @@ async fn operate(
     Ok(Json(done))
 }
 
+/// Ask all targets of an uplink now
+#[utoipa::path(
+    post, path = path::PROBE, tag = "change", params(("name" = String, Path, description = "The uplink.")),
+    responses((status = 200, body = Probed), Changing),
+)]
 async fn probe(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
@@ -185,10 +237,11 @@ fn span(seconds: u64, most: u64) -> Result<Duration, Refusal> {
     }
 }
 
+/// What can be read and makes no sense.
 fn bad(message: String) -> Refusal {
     let hint = "there are `for` and `confirm` in seconds, and `why`";
     Refusal(
-        StatusCode::BAD_REQUEST,
+        StatusCode::UNPROCESSABLE_ENTITY,
         ApiError::new(message).with_hint(hint),
     )
 }

@@ -50,10 +50,6 @@ const NUMBER_MAX: u64 = 9_007_199_254_740_991;
 /// Everything that is served.
 pub(crate) fn routes(shared: Shared) -> Router {
     Router::from(documented())
-        .route(path::HISTORY, get(history::history))
-        .route(path::REPORT, get(history::report))
-        .route(path::METRICS, get(history::metrics))
-        .merge(operate::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // Also before what is not there: who may not ask learns nothing.
@@ -70,6 +66,10 @@ pub(crate) fn documented() -> OpenApiRouter<Shared> {
         .routes(routes!(explain))
         .routes(routes!(explain_connection))
         .routes(routes!(policies))
+        .routes(routes!(history::history))
+        .routes(routes!(history::report))
+        .routes(routes!(history::metrics))
+        .merge(operate::routes())
         .routes(routes!(failback))
         .routes(routes!(set_used))
         .routes(routes!(session::begin, session::end))
@@ -158,7 +158,7 @@ async fn explain_connection(
 /// Let a group return to its better uplinks now
 #[utoipa::path(
     post, path = path::FAILBACK, tag = "change",
-    params(("name" = String, Path, description = "The group.")),
+    params(("name" = String, Path, description = "The group."), operate::Words),
     responses((status = 200, body = Failback), Changing),
 )]
 async fn failback(

@@ -423,7 +423,7 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
     while let Some(request) = queue.recv().await {
         match request {
             Request::Policies(answer) => answer.send(Policies::default()).unwrap(),
-            Request::Failback(group, answer) => {
+            Request::Failback(group, _, answer) => {
                 let text = "done".to_owned();
                 answer.send(Ok(Failback { group, text })).unwrap();
             }

@@ -9,6 +9,7 @@
 //! | `bench lines` | whether idle, full, lossy and flapping lines are taken for what they are |
 //! | `bench renumber` | how soon a line that gets another address is right, and what is left of the old |
 //! | `bench storm` | what the daemon costs, and traffic loses, while others change things by the thousand |
+//! | `bench history` | how many bytes history writes in a day, how large it gets, how soon it answers |
 //! | `bench probes` | what asking 4,000 targets costs, and how right the times are under load |
 //! | `bench policies` | what policies cost: for packets, and for whoever writes ten thousand |
 //!
@@ -18,6 +19,7 @@ mod candidate;
 mod decision;
 mod failover;
 mod families;
+mod history;
 mod idle;
 mod lines;
 mod machine;
@@ -43,6 +45,8 @@ pub(crate) enum Bench {
     Failover(failover::FailoverArgs),
     /// From the fact that fails an uplink to the kernel's acknowledgement of the change.
     Decision(decision::DecisionArgs),
+    /// What history costs a disk, and how soon it answers.
+    History(history::HistoryArgs),
     /// Memory and CPU of the daemon while nothing happens.
     Idle(idle::IdleArgs),
     /// Lines that are idle, full, lossy or flapping: how soon they are known, how often they are switched.
@@ -62,12 +66,14 @@ pub(crate) enum Bench {
 /// # Errors
 /// When the machine cannot do it; that a target was missed is told by the exit code.
 pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
-    if cfg!(debug_assertions) {
+    // What history measures with is a program of its own, which is built for that in any case.
+    if cfg!(debug_assertions) && !matches!(what, Bench::History(_)) {
         return run_optimised();
     }
     match what {
         Bench::Failover(args) => failover::run(args),
         Bench::Decision(args) => decision::run(args),
+        Bench::History(args) => history::run(args),
         Bench::Idle(args) => idle::run(args),
         Bench::Lines(args) => lines::run(args),
         Bench::Renumber(args) => renumber::run(args),

@@ -6,15 +6,26 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use uplinkd_api::{ApiError, Format, History, HistoryQuery, Report, ReportQuery};
+use uplinkd_api::{ApiError, Format, History, HistoryQuery, Report, ReportQuery, path};
 
 use super::{Refusal, ask};
-use crate::shared::{Refused, Request, Shared};
+use crate::{
+    openapi::{Always, Remembered},
+    shared::{Refused, Request, Shared},
+};
 
 /// The text format of Prometheus.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const CSV: &str = "text/csv; charset=utf-8";
 
+/// How uplinks were over time
+#[utoipa::path(
+    get, path = path::HISTORY, tag = "read", params(HistoryQuery),
+    responses(
+        (status = 200, content((History = "application/json"), (String = "text/csv"))),
+        Remembered,
+    ),
+)]
 pub(super) async fn history(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
@@ -25,6 +36,14 @@ pub(super) async fn history(
     write(answer, format, History::to_csv).await
 }
 
+/// How they were over a month: the sheet for a provider
+#[utoipa::path(
+    get, path = path::REPORT, tag = "read", params(ReportQuery),
+    responses(
+        (status = 200, content((Report = "application/json"), (String = "text/csv"))),
+        Remembered,
+    ),
+)]
 pub(super) async fn report(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
@@ -35,6 +54,11 @@ pub(super) async fn report(
     write(answer, format, Report::to_csv).await
 }
 
+/// Figures for Prometheus, in its text format
+#[utoipa::path(
+    get, path = path::METRICS, tag = "read",
+    responses((status = 200, body = String, content_type = "text/plain"), Always),
+)]
 pub(super) async fn metrics(State(shared): State<Shared>) -> Result<Response, Refusal> {
     let text = ask(&shared, Request::Metrics).await?;
     Ok(([(header::CONTENT_TYPE, PROMETHEUS)], text).into_response())
