@@ -113,7 +113,7 @@ mod tests {
         for text in ["one", "two", "three"] {
             let (whose, there, done) = told.recv().unwrap();
             assert_eq!((whose, done), (text, Ok(())));
-            assert!(there >= text.to_owned() || there == "three", "{there}");
+            assert!(*there >= *text || there == "three", "{there}");
         }
         writer.stop();
         let mut lost = Writer::new("/proc/nowhere/x".into(), "nothing");

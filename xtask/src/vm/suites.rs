@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{bench::program::target_folder, setup};
 
 /// All suites, in the order in which they are run: name, package and test target.
-const SUITES: [(&str, &str, &str); 9] = [
+const SUITES: [(&str, &str, &str); 10] = [
     ("lines", "uplinkd-netns-tests", "lines"),
     ("traffic", "uplinkd-netns-tests", "traffic"),
     ("kernel", "uplinkd-kernel", "netns"),

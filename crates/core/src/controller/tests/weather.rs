@@ -157,9 +157,12 @@ impl Site {
                 Some(entry) if entry.key().0 <= self.now => entry.remove(),
                 _ => Event::Tick,
             };
-            let event = match event {
-                Event::Reply { probe, rtt } if self.is_batching => self.with_others(probe, rtt),
-                other => other,
+            let event = if let Event::Reply { probe, rtt } = event
+                && self.is_batching
+            {
+                self.with_others(probe, rtt)
+            } else {
+                event
             };
             self.controller.handle(event, at(self.now));
             self.carry_out();
