@@ -115,7 +115,7 @@ async fn orders_carry_their_times_and_reasons_and_bad_ones_are_refused() {
         client.confirm(Some(&long)).await,
         client.reload(Some(86_401), None).await,
     ] {
-        assert_eq!(refused(done).0, 400);
+        assert_eq!(refused(done).0, 422);
     }
     let (status, error) = refused(client.reload(Some(60), None).await);
     assert_eq!(

@@ -8,10 +8,10 @@ use axum::{
 use serde::Serialize;
 use uplinkd_api::{ApiError, Format, History, HistoryQuery, Report, ReportQuery, path};
 
-use super::{Refusal, ask};
+use super::{Refusal, ask, unreadable};
 use crate::{
     openapi::{Always, Remembered},
-    shared::{Refused, Request, Shared},
+    shared::{Request, Shared},
 };
 
 /// The text format of Prometheus.
@@ -30,7 +30,7 @@ pub(super) async fn history(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let query = HistoryQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let query = HistoryQuery::from_query(&query.unwrap_or_default()).map_err(unreadable)?;
     let format = query.format;
     let answer = ask(&shared, |answer| Request::History(query, answer)).await??;
     write(answer, format, History::to_csv).await
@@ -48,7 +48,7 @@ pub(super) async fn report(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let query = ReportQuery::from_query(&query.unwrap_or_default()).map_err(Refused::Bad)?;
+    let query = ReportQuery::from_query(&query.unwrap_or_default()).map_err(unreadable)?;
     let format = query.format;
     let answer = ask(&shared, |answer| Request::Report(query, answer)).await??;
     write(answer, format, Report::to_csv).await
