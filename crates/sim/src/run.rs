@@ -244,7 +244,7 @@ fn stay_settled(world: &mut World) -> Result<(), String> {
     }
     let end = world.now() + Duration::from_secs(2);
     world.run_until(end)?;
-    if failback_is_near(world, Duration::from_secs(3)) {
+    if failback_is_near(world, Duration::from_secs(3)) || is_measured(world) {
         settle(world)?;
     }
     judge(world).map_err(|what| format!("settled, and then: {what}"))?;
@@ -257,7 +257,7 @@ fn stay_settled(world: &mut World) -> Result<(), String> {
     if is_other && world.report.failbacks == failbacks {
         return Err("a second reconcile was not empty".to_owned());
     }
-    if world.report.failbacks != failbacks {
+    if world.report.failbacks != failbacks || is_measured(world) {
         return settle(world);
     }
     judge(world).map_err(|what| format!("settled, and after a look: {what}"))
@@ -294,10 +294,14 @@ fn start_again(world: &mut World) -> Result<(), String> {
 /// Whether nothing but shares that follow the lines may have changed: these never rest for good, since
 /// round-trip times are thrown by dice.
 fn is_only_weights(world: &World, before: &[String]) -> bool {
-    let mut layouts = world.layouts.iter();
-    let is_measured = layouts.any(|l| l.v4.is_measured || l.v6.is_measured);
     let bare = |lines: &[String]| lines.iter().map(|l| bare(l)).collect::<Vec<_>>();
-    is_measured && bare(before) == bare(&world.fingerprint())
+    is_measured(world) && bare(before) == bare(&world.fingerprint())
+}
+
+/// Whether shares of some outlet follow the lines, and may so be changed at any moment.
+fn is_measured(world: &World) -> bool {
+    let mut layouts = world.layouts.iter();
+    layouts.any(|l| l.v4.is_measured || l.v6.is_measured)
 }
 
 /// A nexthop group without its members' weights; anything else as it is.

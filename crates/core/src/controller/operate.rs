@@ -121,7 +121,8 @@ impl Controller {
                     continue;
                 };
                 let must_go = |name: &UplinkName| {
-                    let drained = is.drained.contains(name) && !was.drained.contains(name);
+                    // Not only when its draining begins: it may have served meanwhile for want of others.
+                    let drained = is.drained.contains(name) && was != is;
                     let others_preferred = is.preferred != was.preferred
                         && is
                             .preferred
