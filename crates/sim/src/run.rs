@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use uplinkd_core::{Event, Time, event::HintKind, reconcile};
+use uplinkd_core::{Event, Time, Wishes, event::HintKind, reconcile};
 use uplinkd_model::{Family, Outcome, Step};
 
 pub use crate::world::Report;
@@ -271,6 +271,9 @@ fn failback_is_near(world: &World, span: Duration) -> bool {
 
 /// A restart over a settled kernel changes nothing in it.
 fn start_again(world: &mut World) -> Result<(), String> {
+    let daemon = world.daemon.as_ref();
+    // What is wanted for a while may end meanwhile.
+    let is_wanted = daemon.is_some_and(|d| *d.controller.wishes() != Wishes::default());
     world.die();
     world.note_in(Duration::from_millis(100), Happening::Start);
     let (before, version) = (world.fingerprint(), world.kernel.version());
@@ -281,7 +284,7 @@ fn start_again(world: &mut World) -> Result<(), String> {
     let is_equal = world.kernel.version() == version
         || world.report.failbacks != failbacks
         || is_only_weights(world, &before);
-    if !is_equal && !forgets {
+    if !is_equal && !forgets && !is_wanted {
         return Err(format!(
             "a restart changed the kernel: {:?} became {:?}",
             before,

@@ -1,7 +1,7 @@
 //! The last resort of the default group, while other uplinks serve: who began over it must not stay
 //! pinned there when something better serves.
 
-use uplinkd_model::{Step, UplinkName, policy::End};
+use uplinkd_model::{OutletKind, Step, UplinkName, policy::End};
 
 use super::{Controller, serve::OwedMove};
 use crate::{
@@ -16,6 +16,8 @@ pub(super) struct Resort {
     users: Vec<u16>,
     /// Who carries it.
     members: Vec<UplinkName>,
+    /// Policies leave something to `main`, which may lead out by a line that is out of service.
+    has_main: bool,
 }
 
 impl Controller {
@@ -41,7 +43,10 @@ impl Controller {
                 .filter(|name| !service.uplinks.contains(*name));
             let owed: Vec<_> = names.filter_map(step).collect();
             self.moves.retain(|m| !spared.contains(&m.step));
-            if is == was || !has_users || service.last_resort || service.uplinks.is_empty() {
+            // Nobody else looks after what began by `main` once no policy leads there any more.
+            let is_left = was.has_main && !is.has_main;
+            let is_news = is != was && (has_users || is_left);
+            if !is_news || service.last_resort || service.uplinks.is_empty() {
                 continue;
             }
             for step in owed {
@@ -68,6 +73,11 @@ impl Controller {
         Resort {
             users: users.map(|(outlet, _)| outlet.code).collect(),
             members: members.into_iter().map(|share| share.uplink).collect(),
+            has_main: self
+                .config
+                .outlets
+                .iter()
+                .any(|o| o.kind == OutletKind::Main),
         }
     }
 }
