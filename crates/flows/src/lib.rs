@@ -10,7 +10,10 @@
 mod error;
 mod program;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    thread::{self, JoinHandle},
+};
 
 use nix::net::if_::if_indextoname;
 use uplinkd_model::{Family, TcpCounters};
@@ -31,6 +34,8 @@ enum State {
     /// Nobody has wanted it yet.
     #[default]
     Idle,
+    /// On a thread of its own, since the kernel's proof that it does no harm takes its time.
+    Loading(JoinHandle<Result<Program, FlowsError>>),
     Loaded(Box<Program>),
     /// It cannot be had here, which was told.
     Absent,
@@ -47,22 +52,14 @@ pub struct Reading {
 
 impl Flows {
     /// Counts on these interfaces, by their indexes, and on no others from now on. Says what was
-    /// counted since each of them was first named.
+    /// counted since each of them was first named; nothing yet while the program is being loaded.
     pub fn count(&mut self, indexes: &[u32]) -> Reading {
         let mut reading = Reading::default();
         self.let_go(indexes);
         if indexes.is_empty() {
             return reading;
         }
-        if matches!(self.state, State::Idle) {
-            self.state = match Program::load() {
-                Ok(program) => State::Loaded(Box::new(program)),
-                Err(error) => {
-                    reading.news.push(error);
-                    State::Absent
-                }
-            };
-        }
+        self.load(&mut reading);
         let State::Loaded(program) = &mut self.state else {
             return reading;
         };
@@ -86,6 +83,46 @@ impl Flows {
             }
         }
         reading
+    }
+
+    /// A counting whose program is loaded already.
+    ///
+    /// # Errors
+    /// Says why it cannot be.
+    pub fn loaded() -> Result<Self, FlowsError> {
+        Ok(Self {
+            state: State::Loaded(Box::new(Program::load()?)),
+            attached: BTreeMap::new(),
+        })
+    }
+
+    /// Begins to load the program, or takes it once that is over.
+    fn load(&mut self, reading: &mut Reading) {
+        let loading = match std::mem::take(&mut self.state) {
+            State::Idle => {
+                let thread = thread::Builder::new().name("bpf".to_owned());
+                match thread.spawn(Program::load) {
+                    Ok(loading) => loading,
+                    // For want of memory: it is tried again with the next reading.
+                    Err(_) => return,
+                }
+            }
+            State::Loading(loading) => loading,
+            State::Loaded(program) => return self.state = State::Loaded(program),
+            State::Absent => return self.state = State::Absent,
+        };
+        if !loading.is_finished() {
+            self.state = State::Loading(loading);
+            return;
+        }
+        self.state = match loading.join() {
+            Ok(Ok(program)) => State::Loaded(Box::new(program)),
+            Ok(Err(error)) => {
+                reading.news.push(error);
+                State::Absent
+            }
+            Err(_) => State::Absent,
+        };
     }
 
     /// Detaches from all interfaces but these.

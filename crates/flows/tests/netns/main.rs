@@ -253,7 +253,7 @@ fn it_follows_interfaces_and_leaves_nothing_behind() {
             let on = |hook| SchedClassifier::query_tcx(name, hook).unwrap().1.len();
             (on(TcAttachType::Ingress), on(TcAttachType::Egress))
         };
-        let mut flows = Flows::default();
+        let mut flows = Flows::loaded().unwrap();
         let near = if_nametoindex("near").unwrap();
         sh("ip link add spare type bridge");
         let spare = if_nametoindex("spare").unwrap();
@@ -289,7 +289,7 @@ fn cost() {
     with_far_side(|far| {
         let _stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).unwrap();
         let mut stream = far.connect("10.9.0.2");
-        let mut flows = Flows::default();
+        let mut flows = Flows::loaded().unwrap();
         let near = if_nametoindex("near").unwrap();
         let mut best = [Duration::MAX; 2];
         for round in 0..10 {
@@ -338,7 +338,7 @@ struct Watch {
 impl Watch {
     fn new(name: &str) -> Self {
         let mut watch = Self {
-            flows: Flows::default(),
+            flows: Flows::loaded().unwrap(),
             index: if_nametoindex(name).unwrap(),
         };
         watch.read(Family::V4);
