@@ -1,6 +1,6 @@
 //! What the daemon remembers: tallies over time, and the report of a month.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 use uplinkd_model::Family;
@@ -19,10 +19,13 @@ pub struct HistoryQuery {
     /// Of one uplink only.
     pub uplink: Option<String>,
     /// From this unix second on; a day before `until` without.
+    #[param(minimum = 0, maximum = 253_402_300_799_i64)]
     pub since: Option<i64>,
     /// Up to this unix second; now without.
+    #[param(minimum = 0, maximum = 253_402_300_799_i64)]
     pub until: Option<i64>,
     /// The length of a slot in seconds, at least ten; without, such that there are some 300.
+    #[param(minimum = 10, maximum = 31_622_400)]
     pub step: Option<i64>,
     /// In which form.
     #[param(inline, required = false)]
@@ -72,6 +75,21 @@ impl Format {
     }
 }
 
+/// The last second of the year 9999.
+const TIME_MAX: i64 = 253_402_300_799;
+/// A year of 366 days.
+const STEP_MAX: i64 = 31_622_400;
+
+fn within(key: &str, value: &str, range: RangeInclusive<i64>) -> Result<i64, ApiError> {
+    let number: i64 = parse(key, value)?;
+    if !range.contains(&number) {
+        let (least, most) = range.into_inner();
+        let message = format!("{key}={number}: from {least} to {most} are possible");
+        return Err(ApiError::new(message));
+    }
+    Ok(number)
+}
+
 impl HistoryQuery {
     /// As the query part of an address, without the `?`.
     pub fn to_query(&self) -> String {
@@ -93,9 +111,9 @@ impl HistoryQuery {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match key.as_ref() {
                 "uplink" => read.uplink = Some(value.into_owned()),
-                "since" => read.since = Some(parse(&key, &value)?),
-                "until" => read.until = Some(parse(&key, &value)?),
-                "step" => read.step = Some(parse(&key, &value)?),
+                "since" => read.since = Some(within(&key, &value, 0..=TIME_MAX)?),
+                "until" => read.until = Some(within(&key, &value, 0..=TIME_MAX)?),
+                "step" => read.step = Some(within(&key, &value, 10..=STEP_MAX)?),
                 "format" => read.format = format(&value)?,
                 _ => return Err(unknown(&key, "uplink, since, until, step and format")),
             }

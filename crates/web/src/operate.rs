@@ -28,10 +28,30 @@ const PATIENCE: Duration = Duration::from_secs(75);
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Words {
+pub(crate) struct Reason {
+    /// The reason, for the event log.
+    #[param(max_length = 200)]
+    why: Option<String>,
+}
+
+/// The same of one that has an end.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Lasting {
     /// For so many seconds.
     #[param(minimum = 1, maximum = 31_536_000)]
     r#for: Option<u64>,
+    /// The reason, for the event log.
+    #[param(max_length = 200)]
+    why: Option<String>,
+}
+
+/// The same of a file.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Trying {
     /// Unless it is confirmed within so many seconds, what was before comes back.
     #[param(minimum = 1, maximum = 86_400)]
     confirm: Option<u64>,
@@ -40,24 +60,28 @@ pub(crate) struct Words {
     why: Option<String>,
 }
 
-impl Words {
+impl Reason {
     /// Who asks, with the reason.
     pub(crate) fn caller(self, peer: &Peer) -> Result<Caller, Refusal> {
-        if let Some(why) = &self.why {
-            if why.chars().count() > WHY_MAX {
-                return Err(bad(format!(
-                    "the reason is longer than {WHY_MAX} characters"
-                )));
-            }
-            if why.chars().any(char::is_control) {
-                return Err(bad("the reason has control characters in it".to_owned()));
-            }
-        }
-        Ok(Caller {
-            user: peer.user(),
-            why: self.why.filter(|why| !why.is_empty()),
-        })
+        caller(self.why, peer)
     }
+}
+
+fn caller(why: Option<String>, peer: &Peer) -> Result<Caller, Refusal> {
+    if let Some(why) = &why {
+        if why.chars().count() > WHY_MAX {
+            return Err(bad(format!(
+                "the reason is longer than {WHY_MAX} characters"
+            )));
+        }
+        if why.chars().any(char::is_control) {
+            return Err(bad("the reason has control characters in it".to_owned()));
+        }
+    }
+    Ok(Caller {
+        user: peer.user(),
+        why: why.filter(|why| !why.is_empty()),
+    })
 }
 
 /// The paths of orders.
@@ -73,12 +97,13 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rollback))
 }
 
-type AnyWords = Result<Query<Words>, QueryRejection>;
+/// What is said beside an order, if it can be read.
+pub(crate) type Said<T> = Result<Query<T>, QueryRejection>;
 type Done = Result<Json<Operated>, Refusal>;
 
 /// Reads what is said beside an order.
-pub(crate) fn read(words: AnyWords) -> Result<Words, Refusal> {
-    match words {
+pub(crate) fn read<T>(said: Said<T>) -> Result<T, Refusal> {
+    match said {
         Ok(Query(words)) => Ok(words),
         Err(error) => Err(Refusal(
             StatusCode::BAD_REQUEST,
@@ -89,123 +114,127 @@ pub(crate) fn read(words: AnyWords) -> Result<Words, Refusal> {
 
 /// Let an uplink run empty
 #[utoipa::path(
-    post, path = path::DRAIN, tag = "change", params(("name" = String, Path, description = "The uplink."), Words),
+    post, path = path::DRAIN, tag = "change", params(("name" = String, Path, description = "The uplink."), Lasting),
     responses((status = 200, body = Operated), Changing),
 )]
 async fn drain(
     shared: State<Shared>,
     peer: Extension<Peer>,
     Path(name): Path<String>,
-    words: AnyWords,
+    said: Said<Lasting>,
     body: Body,
 ) -> Done {
-    let order = |words: &Words| {
-        let span = words.r#for.map(|s| span(s, SPAN_MAX)).transpose()?;
-        Ok(Operation::Drain(name, span))
-    };
-    operate(shared, peer, words, body, order).await
+    let Lasting { r#for, why } = read(said)?;
+    let span = r#for.map(|s| span(s, SPAN_MAX)).transpose()?;
+    operate(shared, peer, why, body, Operation::Drain(name, span)).await
 }
 
 /// Let a drained uplink take new connections again
 #[utoipa::path(
-    post, path = path::UNDRAIN, tag = "change", params(("name" = String, Path, description = "The uplink."), Words),
+    post, path = path::UNDRAIN, tag = "change", params(("name" = String, Path, description = "The uplink."), Reason),
     responses((status = 200, body = Operated), Changing),
 )]
 async fn undrain(
     shared: State<Shared>,
     peer: Extension<Peer>,
     Path(name): Path<String>,
-    words: AnyWords,
+    said: Said<Reason>,
     body: Body,
 ) -> Done {
-    operate(shared, peer, words, body, |_| Ok(Operation::Undrain(name))).await
+    let why = read(said)?.why;
+    operate(shared, peer, why, body, Operation::Undrain(name)).await
 }
 
 /// Let all new connections use one uplink for a while
 #[utoipa::path(
-    post, path = path::PREFER, tag = "change", params(("name" = String, Path, description = "The uplink."), Words),
+    post, path = path::PREFER, tag = "change", params(("name" = String, Path, description = "The uplink."), Lasting),
     responses((status = 200, body = Operated), Changing),
 )]
 async fn prefer(
     shared: State<Shared>,
     peer: Extension<Peer>,
     Path(name): Path<String>,
-    words: AnyWords,
+    said: Said<Lasting>,
     body: Body,
 ) -> Done {
-    let order = |words: &Words| match words.r#for {
-        Some(seconds) => Ok(Operation::Prefer(name, span(seconds, SPAN_MAX)?)),
-        None => Err(bad("for how long? `for` is missing, in seconds".to_owned())),
+    let Lasting { r#for, why } = read(said)?;
+    let Some(seconds) = r#for else {
+        return Err(bad("for how long? `for` is missing, in seconds".to_owned()));
     };
-    operate(shared, peer, words, body, order).await
+    let order = Operation::Prefer(name, span(seconds, SPAN_MAX)?);
+    operate(shared, peer, why, body, order).await
 }
 
 /// End what was preferred
 #[utoipa::path(
-    post, path = path::UNPREFER, tag = "change", params(Words),
+    post, path = path::UNPREFER, tag = "change", params(Reason),
     responses((status = 200, body = Operated), Changing),
 )]
 async fn unprefer(
     shared: State<Shared>,
     peer: Extension<Peer>,
-    words: AnyWords,
+    said: Said<Reason>,
     body: Body,
 ) -> Done {
-    operate(shared, peer, words, body, |_| Ok(Operation::Unprefer)).await
+    let why = read(said)?.why;
+    operate(shared, peer, why, body, Operation::Unprefer).await
 }
 
 /// Read the file again
 #[utoipa::path(
-    post, path = path::RELOAD, tag = "change", params(Words),
+    post, path = path::RELOAD, tag = "change", params(Trying),
     responses((status = 200, body = Operated), Changing),
 )]
-async fn reload(shared: State<Shared>, peer: Extension<Peer>, words: AnyWords, body: Body) -> Done {
-    let order = |words: &Words| {
-        let span = words.confirm.map(|s| span(s, CONFIRM_MAX)).transpose()?;
-        Ok(Operation::Reload(span))
-    };
-    operate(shared, peer, words, body, order).await
+async fn reload(
+    shared: State<Shared>,
+    peer: Extension<Peer>,
+    said: Said<Trying>,
+    body: Body,
+) -> Done {
+    let Trying { confirm, why } = read(said)?;
+    let span = confirm.map(|s| span(s, CONFIRM_MAX)).transpose()?;
+    operate(shared, peer, why, body, Operation::Reload(span)).await
 }
 
 /// Keep what is in force on trial
 #[utoipa::path(
-    post, path = path::CONFIRM, tag = "change", params(Words),
+    post, path = path::CONFIRM, tag = "change", params(Reason),
     responses((status = 200, body = Operated), Changing),
 )]
 async fn confirm(
     shared: State<Shared>,
     peer: Extension<Peer>,
-    words: AnyWords,
+    said: Said<Reason>,
     body: Body,
 ) -> Done {
-    operate(shared, peer, words, body, |_| Ok(Operation::Confirm)).await
+    let why = read(said)?.why;
+    operate(shared, peer, why, body, Operation::Confirm).await
 }
 
 /// Put back what was in force before the trial
 #[utoipa::path(
-    post, path = path::ROLLBACK, tag = "change", params(Words),
+    post, path = path::ROLLBACK, tag = "change", params(Reason),
     responses((status = 200, body = Operated), Changing),
 )]
 async fn rollback(
     shared: State<Shared>,
     peer: Extension<Peer>,
-    words: AnyWords,
+    said: Said<Reason>,
     body: Body,
 ) -> Done {
-    operate(shared, peer, words, body, |_| Ok(Operation::Rollback)).await
+    let why = read(said)?.why;
+    operate(shared, peer, why, body, Operation::Rollback).await
 }
 
 async fn operate(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
-    words: AnyWords,
+    why: Option<String>,
     body: Body,
-    order: impl FnOnce(&Words) -> Result<Operation, Refusal>,
+    order: Operation,
 ) -> Done {
     may_change(&peer, &body)?;
-    let words = read(words)?;
-    let order = order(&words)?;
-    let caller = words.caller(&peer)?;
+    let caller = caller(why, &peer)?;
     let request = |answer| Request::Operate(order, caller, answer);
     let done = ask_within(PATIENCE, &shared, request).await??;
     Ok(Json(done))

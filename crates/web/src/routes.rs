@@ -158,18 +158,18 @@ async fn explain_connection(
 /// Let a group return to its better uplinks now
 #[utoipa::path(
     post, path = path::FAILBACK, tag = "change",
-    params(("name" = String, Path, description = "The group."), operate::Words),
+    params(("name" = String, Path, description = "The group."), operate::Reason),
     responses((status = 200, body = Failback), Changing),
 )]
 async fn failback(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
     Path(name): Path<String>,
-    words: Result<Query<operate::Words>, QueryRejection>,
+    said: operate::Said<operate::Reason>,
     body: Body,
 ) -> Result<Json<Failback>, Refusal> {
     may_change(&peer, &body)?;
-    let caller = operate::read(words)?.caller(&peer)?;
+    let caller = operate::read(said)?.caller(&peer)?;
     let answer = ask(&shared, |answer| Request::Failback(name, caller, answer)).await??;
     Ok(Json(answer))
 }
@@ -187,11 +187,11 @@ async fn set_used(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
     Path((name, used)): Path<(String, String)>,
-    words: Result<Query<operate::Words>, QueryRejection>,
+    said: operate::Said<operate::Reason>,
     body: Body,
 ) -> Result<Json<Budgeted>, Refusal> {
     may_change(&peer, &body)?;
-    let caller = operate::read(words)?.caller(&peer)?;
+    let caller = operate::read(said)?.caller(&peer)?;
     let Some(used) = used.parse().ok().filter(|used| *used <= NUMBER_MAX) else {
         let error = ApiError::new(format!("{used:?} is no number of bytes"));
         return Err(unreadable(error));

@@ -10,7 +10,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use uplinkd_kernel::Kernel;
@@ -104,7 +104,16 @@ fn echo(socket: &UdpSocket) {
 }
 
 pub(crate) fn socket(address: &str) -> UdpSocket {
-    let socket = UdpSocket::bind(address).unwrap();
+    // A child of another test, which has not become another program yet, can still hold the one before.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let socket = loop {
+        match UdpSocket::bind(address) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => break bound.unwrap(),
+        }
+    };
     socket
         .set_read_timeout(Some(Duration::from_secs(2)))
         .unwrap();
