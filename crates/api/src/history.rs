@@ -573,14 +573,23 @@ mod tests {
     fn a_question_is_read_as_it_was_written() {
         let question = HistoryQuery {
             uplink: Some("isp1".to_owned()),
-            since: Some(-5),
+            since: Some(5),
             until: Some(7),
             step: Some(60),
             format: Format::Csv,
         };
         assert_eq!(HistoryQuery::from_query(&question.to_query()), Ok(question));
         assert_eq!(HistoryQuery::from_query(""), Ok(HistoryQuery::default()));
-        for bad in ["since=x", "step=1.5", "format=xml", "until", "uplinks=a"] {
+        for bad in [
+            "since=x",
+            "since=-1",
+            "until=9223372036854775807",
+            "step=9",
+            "step=1.5",
+            "format=xml",
+            "until",
+            "uplinks=a",
+        ] {
             assert!(HistoryQuery::from_query(bad).is_err(), "{bad}");
         }
         let month = ReportQuery {
