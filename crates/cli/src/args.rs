@@ -127,12 +127,12 @@ pub(crate) enum Command {
     /// Correct what an uplink has used of its budget
     ///
     /// To the provider's own number. `uplinkctl status` shows what counts. Only root, the daemon's own
-    /// user and the `change_group` of [api] may.
+    /// user and the file's `api.change_group` may.
     Budget(BudgetArgs),
     /// Let a group return to its better uplinks now
     ///
     /// For groups with `failback = "by-hand"`, and for those that wait for a time. Only root,
-    /// the daemon's own user and the `change_group` of [api] may. Ends with 1 where nothing waits.
+    /// the daemon's own user and the file's `api.change_group` may. Ends with 1 where nothing waits.
     Failback(FailbackArgs),
     /// Let an uplink run empty: no new connections by it
     ///
