@@ -124,9 +124,11 @@ async fn drain(
     said: Said<Lasting>,
     body: Body,
 ) -> Done {
-    let Lasting { r#for, why } = read(said)?;
-    let span = r#for.map(|s| span(s, SPAN_MAX)).transpose()?;
-    operate(shared, peer, why, body, Operation::Drain(name, span)).await
+    let order = |said: Lasting| {
+        let span = said.r#for.map(|s| span(s, SPAN_MAX)).transpose()?;
+        Ok((Operation::Drain(name, span), said.why))
+    };
+    operate(shared, peer, said, body, order).await
 }
 
 /// Let a drained uplink take new connections again
@@ -141,8 +143,8 @@ async fn undrain(
     said: Said<Reason>,
     body: Body,
 ) -> Done {
-    let why = read(said)?.why;
-    operate(shared, peer, why, body, Operation::Undrain(name)).await
+    let order = |said: Reason| Ok((Operation::Undrain(name), said.why));
+    operate(shared, peer, said, body, order).await
 }
 
 /// Let all new connections use one uplink for a while
@@ -157,12 +159,14 @@ async fn prefer(
     said: Said<Lasting>,
     body: Body,
 ) -> Done {
-    let Lasting { r#for, why } = read(said)?;
-    let Some(seconds) = r#for else {
-        return Err(bad("for how long? `for` is missing, in seconds".to_owned()));
+    let order = |said: Lasting| {
+        let Some(seconds) = said.r#for else {
+            return Err(bad("for how long? `for` is missing, in seconds".to_owned()));
+        };
+        let span = span(seconds, SPAN_MAX)?;
+        Ok((Operation::Prefer(name, span), said.why))
     };
-    let order = Operation::Prefer(name, span(seconds, SPAN_MAX)?);
-    operate(shared, peer, why, body, order).await
+    operate(shared, peer, said, body, order).await
 }
 
 /// End what was preferred
@@ -176,8 +180,8 @@ async fn unprefer(
     said: Said<Reason>,
     body: Body,
 ) -> Done {
-    let why = read(said)?.why;
-    operate(shared, peer, why, body, Operation::Unprefer).await
+    let order = |said: Reason| Ok((Operation::Unprefer, said.why));
+    operate(shared, peer, said, body, order).await
 }
 
 /// Read the file again
@@ -191,9 +195,11 @@ async fn reload(
     said: Said<Trying>,
     body: Body,
 ) -> Done {
-    let Trying { confirm, why } = read(said)?;
-    let span = confirm.map(|s| span(s, CONFIRM_MAX)).transpose()?;
-    operate(shared, peer, why, body, Operation::Reload(span)).await
+    let order = |said: Trying| {
+        let span = said.confirm.map(|s| span(s, CONFIRM_MAX)).transpose()?;
+        Ok((Operation::Reload(span), said.why))
+    };
+    operate(shared, peer, said, body, order).await
 }
 
 /// Keep what is in force on trial
@@ -207,8 +213,8 @@ async fn confirm(
     said: Said<Reason>,
     body: Body,
 ) -> Done {
-    let why = read(said)?.why;
-    operate(shared, peer, why, body, Operation::Confirm).await
+    let order = |said: Reason| Ok((Operation::Confirm, said.why));
+    operate(shared, peer, said, body, order).await
 }
 
 /// Put back what was in force before the trial
@@ -222,18 +228,20 @@ async fn rollback(
     said: Said<Reason>,
     body: Body,
 ) -> Done {
-    let why = read(said)?.why;
-    operate(shared, peer, why, body, Operation::Rollback).await
+    let order = |said: Reason| Ok((Operation::Rollback, said.why));
+    operate(shared, peer, said, body, order).await
 }
 
-async fn operate(
+/// Carries an order out. Who may not is told that first, whatever else may be wrong.
+async fn operate<T>(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
-    why: Option<String>,
+    said: Said<T>,
     body: Body,
-    order: Operation,
+    order: impl FnOnce(T) -> Result<(Operation, Option<String>), Refusal>,
 ) -> Done {
     may_change(&peer, &body)?;
+    let (order, why) = order(read(said)?)?;
     let caller = caller(why, &peer)?;
     let request = |answer| Request::Operate(order, caller, answer);
     let done = ask_within(PATIENCE, &shared, request).await??;

@@ -60,6 +60,12 @@ async fn a_token_for_reading_changes_nothing() {
     let refused = change(READER).await;
     assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
     assert!(refused.contains("not for reading only"), "{refused}");
+    // Nor is it told what else is wrong with an order.
+    let order = "/v1/uplinks/isp1/drain?for=soon";
+    let refused = daemon.ask("POST", order, &bearer(READER)).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    let unreadable = daemon.ask("POST", order, &bearer(TOKEN)).await;
+    assert!(unreadable.starts_with("HTTP/1.1 400"), "{unreadable}");
 }
 
 #[tokio::test]
