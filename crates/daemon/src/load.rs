@@ -178,9 +178,7 @@ impl Loaded {
 }
 
 fn check(draft: Arc<Draft>, text: Arc<str>, before: Option<&Loaded>) -> Result<Loaded, LoadError> {
-    let stamp = |path: PathBuf| (path.clone(), Stamp::of(&path));
-    let files = draft.files().iter().map(|f| PathBuf::from(&f.path));
-    let lists: BTreeMap<_, _> = files.map(stamp).collect();
+    let lists = stamps(&draft);
     // What the lists hold that have not changed since.
     let mut known = before.map_or(BTreeMap::new(), |b| b.parsed.lists().clone());
     known.retain(|path, _| {
@@ -188,21 +186,7 @@ fn check(draft: Arc<Draft>, text: Arc<str>, before: Option<&Loaded>) -> Result<L
         let stamps = (lists.get(path), before.and_then(|b| b.lists.get(path)));
         stamps.0 == stamps.1 && stamps.0.is_some_and(Stamp::is_there)
     });
-    let unknown = draft.files().iter();
-    let mut sources = sources::read(unknown.filter(|f| !known.contains_key(&f.path)));
-    match draft.check_again(&sources, &known) {
-        Ok(parsed) => {
-            sources.files.clear();
-            Ok(Loaded {
-                parsed,
-                text,
-                lists,
-                draft: Some(draft),
-                accounts: Arc::new(sources),
-            })
-        }
-        Err(diagnostics) => Err(LoadError::Mistakes { diagnostics, text }),
-    }
+    complete(draft, text, lists, &known)
 }
 
 /// A text that was in force, with what its list files held then.
@@ -215,13 +199,27 @@ pub(crate) fn kept(
     known: &BTreeMap<String, Addresses>,
 ) -> Result<Loaded, LoadError> {
     let draft = draft(path, text);
+    // Those of now: a list is read again when it changes from here on.
+    let lists = stamps(&draft);
+    complete(draft, text.into(), lists, known)
+}
+
+/// The list files that a text names, as they are now.
+fn stamps(draft: &Draft) -> BTreeMap<PathBuf, Stamp> {
     let stamp = |path: PathBuf| (path.clone(), Stamp::of(&path));
     let files = draft.files().iter().map(|f| PathBuf::from(&f.path));
-    // Those of now: a list is read again when it changes from here on.
-    let lists = files.map(stamp).collect();
+    files.map(stamp).collect()
+}
+
+/// Reads what is not known of the list files, and checks all of it.
+fn complete(
+    draft: Arc<Draft>,
+    text: Arc<str>,
+    lists: BTreeMap<PathBuf, Stamp>,
+    known: &BTreeMap<String, Addresses>,
+) -> Result<Loaded, LoadError> {
     let unknown = draft.files().iter();
     let mut sources = sources::read(unknown.filter(|f| !known.contains_key(&f.path)));
-    let text: Arc<str> = text.into();
     match draft.check_again(&sources, known) {
         Ok(parsed) => {
             sources.files.clear();

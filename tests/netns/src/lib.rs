@@ -217,16 +217,10 @@ impl Rig {
     /// # Errors
     /// When it cannot be started.
     pub fn start_daemon_by_shell(&mut self, line: &str) -> Result<()> {
-        self.daemon = None;
         let uplinkd = program("uplinkd")?.display().to_string();
         let line = line.replace("exec uplinkd", &format!("exec {uplinkd}"));
-        let mut command = self.places.command(Path::new("unshare"));
-        command
-            .args(["--mount", "--propagation", "private", "sh", "-ec", &line])
-            .env("UPLINKD_LOG", "debug");
-        let daemon = RouterDaemon::start_command(&self.lab, &self.places, command)?;
-        self.daemon = Some(daemon);
-        Ok(())
+        let words = ["--mount", "--propagation", "private", "sh", "-ec", &line];
+        self.start_daemon_by(Path::new("unshare"), &words)
     }
 
     /// Ends the daemon as a service manager does and waits for it.
