@@ -127,6 +127,10 @@ pub(crate) fn misses_needed(spec: &ProbeSpec, targets: &[(&Target, &TargetState)
 fn results(targets: &[&TargetState], streak: usize) -> (usize, usize) {
     targets.iter().fold((0, 0), |(asked, lost), target| {
         let (all, missed) = target.window.judged();
+        // Hardly ever has one lost anything, and this is asked with every judgement.
+        if missed == 0 {
+            return (asked + all, lost);
+        }
         let last = Some(target.window.lost_last());
         let last = last.filter(|last| *last >= streak).unwrap_or(0);
         (
