@@ -15,6 +15,7 @@ use uplinkd_model::{Advice, LanAdvice};
 
 use crate::{
     own::Own,
+    said::Said,
     sender::Way,
     tap::{Heard, Tap},
     voice::{Say, Voice},
@@ -37,8 +38,7 @@ struct Lan {
     own: Option<Own>,
     /// Nobody else does: `own` has spoken.
     is_alone: bool,
-    /// Its last words, to know them when they are heard.
-    own_said: Option<Vec<u8>>,
+    said: Said,
     /// That it does not work was told.
     is_told: bool,
 }
@@ -66,7 +66,7 @@ impl Advertiser {
                 voice: Voice::new(now),
                 own: None,
                 is_alone: false,
-                own_said: None,
+                said: Said::default(),
                 is_told: false,
             });
             lan.open_if_due(interface, now);
@@ -158,7 +158,7 @@ impl Lan {
                     own.asked(now);
                 }
             }
-            Heard::Advert(advert) if self.own_said.as_deref() == Some(advert.message()) => {}
+            Heard::Advert(advert) if self.said.is_ours(advert.message()) => {}
             Heard::Advert(advert) => {
                 if std::mem::replace(&mut self.is_alone, false) {
                     info!(
@@ -196,8 +196,10 @@ impl Lan {
                 ?sent,
                 "speaks for this machine's router advertisements"
             );
-            if let Err(error) = sent {
-                self.trouble(interface, &error);
+            match (sent, say) {
+                (Ok(()), Say::Advert { message, .. }) => self.said.push(message),
+                (Ok(()), Say::Solicit) => {}
+                (Err(error), _) => self.trouble(interface, &error),
             }
         }
         if self.own.is_none() || !self.is_alone && self.voice.alone_from() > now {
@@ -227,9 +229,9 @@ impl Lan {
             .link_local()
             .and_then(|source| way.advertise(source, message));
         debug!(interface, ?sent, "advertises by itself");
-        self.own_said = Some(message.to_owned());
-        if let Err(error) = sent {
-            self.trouble(interface, &error);
+        match sent {
+            Ok(()) => self.said.push(message.to_owned()),
+            Err(error) => self.trouble(interface, &error),
         }
     }
 

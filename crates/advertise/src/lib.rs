@@ -19,6 +19,7 @@
 mod advert;
 mod advertiser;
 mod own;
+mod said;
 mod sender;
 mod solicitation;
 mod tap;

@@ -42,8 +42,6 @@ pub(crate) struct Voice {
     avoided: BTreeSet<Ipv6Net>,
     /// The daemon's last words, and when.
     heard: Option<(Advert, Instant)>,
-    /// Ours, to know them when they are heard.
-    said: Option<Vec<u8>>,
     /// When to speak without being provoked.
     owed: VecDeque<Instant>,
     /// There is something new to say, and not only somebody to be asked.
@@ -61,7 +59,6 @@ impl Voice {
         Self {
             avoided: BTreeSet::new(),
             heard: None,
-            said: None,
             owed: owed(now),
             is_news: false,
             answer_at: None,
@@ -80,11 +77,8 @@ impl Voice {
         self.owed = owed(now);
     }
 
-    /// An advertisement has left by the interface.
+    /// An advertisement that is not ours has left by the interface.
     pub(crate) fn hear(&mut self, advert: Advert, now: Instant) {
-        if self.said.as_deref() == Some(advert.message()) {
-            return;
-        }
         if advert.contradicts(&self.avoided) {
             let earliest = self.spoke_at.map_or(now, |at| at + ANSWERS_APART);
             self.answer_at.get_or_insert(earliest.max(now));
@@ -137,7 +131,6 @@ impl Voice {
             return is_owed.then_some(Say::Solicit);
         };
         let like = advert.clone();
-        self.said = Some(message.clone());
         self.spoke_at = Some(now);
         Some(Say::Advert { like, message })
     }
@@ -220,20 +213,6 @@ mod tests {
         voice.next(start + ms(60_000));
         voice.hear(advert(), start + ms(70_000));
         assert_eq!(voice.deadline(), None, "nothing is avoided any more");
-    }
-
-    #[test]
-    fn our_own_words_are_not_taken_for_the_daemons() {
-        let start = Instant::now();
-        let mut voice = voice(start);
-        voice.avoid(&set(&[ISP1]), start);
-        let Some(Say::Advert { message, .. }) = voice.next(start) else {
-            panic!("nothing said");
-        };
-        voice.hear(Advert::read(&with_header(&message)).unwrap(), start);
-        voice.avoid(&BTreeSet::new(), start);
-        // Restored with the daemon's lifetimes, not with ours.
-        assert_eq!(avoided(voice.next(start)).as_deref(), Some(&[][..]));
     }
 
     #[test]
