@@ -157,27 +157,33 @@ pub(crate) fn ensure_emulator() -> Result<()> {
     )
 }
 
-/// Unpacks Prometheus below the target folder, where that is possible. Installed, it would begin to serve this
-/// machine.
-pub(crate) fn ensure_prometheus() {
-    let folder = Path::new("target/tools/prometheus");
-    let is_there = |name| Path::new("/usr/bin").join(name).is_file();
-    if is_there("promtool") || folder.join("usr/bin/promtool").is_file() {
+/// Unpacks programs below the target folder, where that is possible, whose packages would begin to serve this
+/// machine or change it if they were installed.
+pub(crate) fn ensure_unpacked() {
+    for (package, program) in [
+        ("prometheus", "promtool"),
+        ("systemd-container", "systemd-nspawn"),
+    ] {
+        unpack(package, program);
+    }
+}
+
+fn unpack(package: &str, program: &str) {
+    let folder = Path::new("target/tools").join(package);
+    let is_there = |below: &Path| below.join("usr/bin").join(program).is_file();
+    if is_there(Path::new("/")) || is_there(&folder) {
         return;
     }
-    if !runs("apt-get", &["--version"]) || fs::create_dir_all(folder).is_err() {
+    if !runs("apt-get", &["--version"]) || fs::create_dir_all(&folder).is_err() {
         return;
     }
-    talk("unpacking the package prometheus");
+    talk(&format!("unpacking the package {package}"));
     // What did not come of it is seen by looking for the programs.
     let in_folder = |program: &str, arguments: &[&str]| {
-        let _ = quiet(program, arguments).current_dir(folder).status();
+        let _ = quiet(program, arguments).current_dir(&folder).status();
     };
-    in_folder("apt-get", &["download", "-q", "prometheus"]);
-    in_folder(
-        "sh",
-        &["-c", "dpkg -x prometheus_*.deb . && rm prometheus_*.deb"],
-    );
+    in_folder("apt-get", &["download", "-q", package]);
+    in_folder("sh", &["-c", "dpkg -x ./*.deb . && rm ./*.deb"]);
 }
 
 /// Installs what tests of access lines run, where that is possible; as

@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
     if is_ci {
         // Elsewhere nobody asked for a network manager on the machine.
         setup::ensure_programs_beside();
-        setup::ensure_prometheus();
+        setup::ensure_unpacked();
     }
     match python::ensure_schemathesis() {
         // The test that needs it says that it was skipped.

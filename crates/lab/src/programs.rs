@@ -213,6 +213,24 @@ pub fn find(program: &str) -> Result<PathBuf, Missing> {
     })
 }
 
+/// As [`find`], and where `cargo xtask test` unpacks packages that shall not be installed.
+fn find_unpacked(package: &str, program: &str) -> Result<PathBuf, Missing> {
+    find(program).or_else(|missing| {
+        let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
+        let place = unpacked.join(package).join("usr/bin").join(program);
+        place.is_file().then_some(place).ok_or(missing)
+    })
+}
+
+/// What boots a systemd in a container.
+///
+/// # Errors
+/// [`Missing`].
+pub fn systemd_nspawn() -> Result<PathBuf, Missing> {
+    find_for_root("systemd")?;
+    find_unpacked("systemd-container", "systemd-nspawn")
+}
+
 /// As [`find`], for a program that wants to be root of the whole machine.
 fn find_for_root(program: &str) -> Result<PathBuf, Missing> {
     let is_root = geteuid().is_root() && may_change_users();

@@ -1,19 +1,11 @@
 //! Prometheus, and `promtool`, which knows its formats better than anybody.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{Guest, Missing, find};
+use super::{Guest, find, find_unpacked};
 use crate::{netns::Netns, process::Output, topology::Lab};
-
-/// Where it is unpacked without being installed: as a service of the machine it would start at once.
-const UNPACKED: &str = "target/tools/prometheus/usr/bin";
 
 /// Where it listens, in the namespace that it runs in.
 pub const PROMETHEUS: &str = "127.0.0.1:9090";
@@ -32,9 +24,9 @@ impl Prometheus {
     /// stands before the socket.
     ///
     /// # Errors
-    /// [`Missing`], or why it does not start.
+    /// [`super::Missing`], or why it does not start.
     pub fn start(lab: &Lab, socket: &Path, rules: &Path) -> Result<Self> {
-        let (program, socat) = (find_unpacked("prometheus")?, find("socat")?);
+        let (program, socat) = (find_unpacked("prometheus", "prometheus")?, find("socat")?);
         let folder = lab.folder();
         let file = folder.join("prometheus.yml");
         let text = format!(
@@ -76,17 +68,9 @@ impl Prometheus {
 /// Runs `promtool` with arguments and something to read, in a folder.
 ///
 /// # Errors
-/// [`Missing`]; that it finds fault is told by its exit code.
+/// [`super::Missing`]; that it finds fault is told by its exit code.
 pub fn promtool(netns: &Netns, folder: &Path, arguments: &[&str], input: &str) -> Result<Output> {
-    let mut command = Command::new(find_unpacked("promtool")?);
+    let mut command = Command::new(find_unpacked("prometheus", "promtool")?);
     command.args(arguments).current_dir(folder);
     netns.output(command, input, Duration::from_secs(30))
-}
-
-fn find_unpacked(program: &str) -> Result<PathBuf, Missing> {
-    find(program).or_else(|missing| {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let place = workspace.join(UNPACKED).join(program);
-        place.is_file().then_some(place).ok_or(missing)
-    })
 }

@@ -1,6 +1,7 @@
 //! The daemon's life, end to end: watching, restart and crash, drift, sysctls, commands and bad
 //! input, against a real kernel and with real packets.
 
+mod booted;
 mod clean;
 mod commands;
 mod common;
@@ -78,6 +79,9 @@ fn main() -> ExitCode {
             a_service_manager_hears_that_we_are_ready_read_the_file_and_live,
             the_rights_that_the_unit_leaves_are_enough,
             the_unit_is_one_and_leaves_little,
+        }
+        booted {
+            systemd_starts_reloads_watches_and_stops_it,
         }
         sysctls {
             they_are_set_reported_and_restored,
