@@ -5,6 +5,7 @@
 
 mod api;
 mod history;
+mod notify;
 mod policy;
 mod record;
 mod reserve;
@@ -15,6 +16,7 @@ use uplinkd_model::Family;
 
 pub(crate) use api::API;
 pub(crate) use history::{HISTORY, HISTORY_MB};
+pub(crate) use notify::{EVERYTHING, HOOKS, MAIL, NOTIFY, PER_HOUR, WEBHOOK};
 pub(crate) use policy::{FAILBACK, GROUP, LIST_FILE, MATCH, MEMBER, NOT, POLICY, STICKY, YIELD_AT};
 pub(crate) use record::{RECORD, RECORD_MB};
 pub(crate) use reserve::{MARK_UPLINK_BITS, NEXTHOP_IDS, PRIORITY, PROTO, RESERVE, TABLES};
@@ -51,6 +53,8 @@ pub(crate) enum Kind {
     Rate,
     /// One of a few words.
     Word(&'static [&'static str]),
+    /// A list of a few words.
+    Words(&'static [&'static str]),
     /// One of a few words, or a table of keys.
     WordOrTable(&'static [&'static str], &'static Keys),
     /// `auto` or an address of the family.
@@ -87,6 +91,8 @@ pub(crate) enum Kind {
     Tiers(&'static Keys),
     /// The path of a file.
     Path,
+    /// Where something is told by HTTP.
+    Url,
     /// An address of this machine's own, with a port.
     Listen,
     /// One value or a list of them, of what a policy can look at.
@@ -320,6 +326,11 @@ pub(crate) static TOP: Keys = Keys {
             "what is written down of every sample",
         ),
         table(
+            "notify",
+            Kind::Table(&NOTIFY),
+            "who is told of what happens, and how",
+        ),
+        table(
             "api",
             Kind::Table(&API),
             "who may ask the daemon, and who may change something",
@@ -335,10 +346,10 @@ pub(crate) static TOP: Keys = Keys {
 
 /// All tables, for finding the one where a misplaced key belongs. What may be negated belongs in
 /// `match` first.
-pub(crate) static ALL: [&Keys; 23] = [
+pub(crate) static ALL: [&Keys; 27] = [
     &TOP, &UPLINK, &IPV4, &IPV6, &PREFIX, &RATE, &BUDGET, &PERIOD, &PROBE, &PROBE_ALL, &LOSS, &RTT,
     &GROUP, &MEMBER, &FAILBACK, &STICKY, &YIELD_AT, &POLICY, &MATCH, &HISTORY, &RECORD, &API,
-    &RESERVE,
+    &RESERVE, &NOTIFY, &HOOKS, &WEBHOOK, &MAIL,
 ];
 
 /// What other software calls our keys. Proposed where somebody writes the word on the left.

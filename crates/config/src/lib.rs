@@ -14,6 +14,7 @@ mod diagnostic;
 mod draft;
 mod history;
 mod keys;
+mod notify;
 mod numbers;
 mod parsed;
 mod patch;

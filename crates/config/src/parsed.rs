@@ -1,16 +1,17 @@
 //! The checked file, before the uplinks have their slots.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use uplinkd_model::{
-    Access, Budget, Config, Family, Group, Outlet, OutletKind, Policy, Rates, Reserve, Slot,
-    Uplink, UplinkName, policy::Addresses,
+    Access, Budget, Config, Family, Group, Notify, Outlet, OutletKind, Policy, Rates, Reserve,
+    Slot, Uplink, UplinkName, policy::Addresses,
 };
 
 use crate::{
     api::Api,
     diagnostic::Diagnostic,
     history::History,
+    notify,
     numbers::{NumbersExhausted, OutletCodes, Slots},
     patch,
     record::Record,
@@ -155,6 +156,7 @@ pub struct Parsed {
     pub(crate) lists: BTreeMap<String, Addresses>,
     pub(crate) record: Record,
     pub(crate) history: History,
+    pub(crate) notify: notify::Checked,
     pub(crate) api: Api,
     pub(crate) reserve: Reserve,
     /// Where `[reserve]` stands, if it does.
@@ -167,6 +169,10 @@ impl Parsed {
     /// Goes over all places but those of files.
     pub(crate) fn each_span(&mut self, mut change: impl FnMut(&mut Range<usize>)) {
         change(&mut self.api.token_file_span);
+        self.notify
+            .files
+            .iter_mut()
+            .for_each(|(_, span)| change(span));
         self.lan.iter_mut().for_each(|(_, span)| change(span));
         let uplinks = self.uplinks.iter_mut().flat_map(|u| u.spans.values_mut());
         uplinks.for_each(&mut change);
@@ -235,6 +241,18 @@ impl Parsed {
     /// What is remembered of the lines.
     pub fn history(&self) -> History {
         self.history
+    }
+
+    /// Who is told of what happens.
+    pub fn notify(&self) -> &Notify {
+        &self.notify.notify
+    }
+
+    /// Where the text names a file or folder that telling needs, or else its table.
+    pub fn span_of_notify_file(&self, path: &Path) -> Range<usize> {
+        let mut files = self.notify.files.iter();
+        let found = files.find(|(p, _)| p == path);
+        found.map_or(0..0, |(_, span)| span.clone())
     }
 
     /// Who may ask the daemon.

@@ -1,5 +1,6 @@
 //! The file as it is written: every key with its place, types checked, values not.
 
+mod notify;
 mod policy;
 mod target;
 
@@ -15,6 +16,7 @@ use crate::{
     reader::{Found, Reader, Texts, describe},
 };
 
+pub(crate) use notify::{RawHooks, RawMail, RawNotify, RawWebhook};
 pub(crate) use policy::{
     RawCondition, RawFailback, RawGroup, RawItem, RawMember, RawPolicy, RawSticky, RawTier,
     RawYieldAt, WordOrTable,
@@ -40,6 +42,7 @@ pub(crate) struct RawFile {
     pub(crate) probe: RawProbe,
     pub(crate) history: RawHistory,
     pub(crate) record: RawRecord,
+    pub(crate) notify: RawNotify,
     pub(crate) api: RawApi,
     pub(crate) reserve: RawReserve,
 }
@@ -244,6 +247,7 @@ impl RawFile {
                 }
                 None => RawRecord::default(),
             },
+            notify: RawNotify::read(&top, found),
             api: match top.table("api", found) {
                 Some((_, table)) => {
                     let reader = Reader::open(table, &keys::API, "api", found);

@@ -256,6 +256,49 @@ weight = 2
 #samples = false
 #size_mb = 64
 
+# Who is told of what happens (docs/notify.md). Events: "uplink", "degraded",
+# "group", "budget", "trouble", "configuration", "order", "network", "kernel",
+# "daemon", or "all". What happens within `together` is one message.
+#[notify]
+#events = ["uplink", "budget", "trouble"]
+#together = "5s"
+#per_hour = 30
+
+# Programs in a folder, run in the order of their names for each event, which they
+# find as JSON on standard input and in the environment. Where uplinkd runs as an
+# ordinary user they run as the same one, without its rights.
+#[notify.hooks]
+#events = ["all"]
+#dir = "/etc/uplinkd/hooks.d"
+#user = "nobody"
+#timeout = "10s"
+
+# Services: "json" for programs, "ntfy", "telegram" (with `to`), "slack". Secrets
+# stand in files that nobody else can read; `url_file` instead of `url` is for
+# URLs that are one.
+#[notify.webhook.phone]
+#events = ["uplink"]
+#template = "ntfy"                # default "json"
+#url = "https://ntfy.sh/my-router"
+#token_file = "/etc/uplinkd/ntfy.token"
+#ca = "/etc/uplinkd/ca.pem"
+
+#[notify.webhook.bot]
+#template = "telegram"            # default "json"
+#to = "123456789"
+#token_file = "/etc/uplinkd/telegram.token"
+
+#[notify.webhook.team]
+#template = "slack"               # default "json"
+#url_file = "/etc/uplinkd/slack.url"
+
+#[notify.mail]
+#events = ["uplink"]
+#to = ["ops@example.org"]
+#from = "router@example.org"
+#sendmail = "/usr/sbin/sendmail"
+#user = "nobody"
+
 # Who may ask the daemon, and who may tell it something (docs/api.md). Groups are
 # named by name or number. Without `read_group` everybody on this machine may
 # ask; root and the daemon's own user may always do all.

@@ -92,6 +92,9 @@ fn value(kind: Kind) -> Value {
             "type": "string", "pattern": r"^\s*[\d.]+\s*([kK]|[mM]|[gG])[bB][iI][tT](/[sS])?\s*$",
         }),
         Kind::Word(words) => json!({ "enum": words }),
+        Kind::Words(words) => {
+            json!({ "type": "array", "items": { "enum": words }, "minItems": 1 })
+        }
         Kind::WordOrTable(words, keys) => json!({ "oneOf": [{ "enum": words }, table(keys)] }),
         Kind::Gateway(family) => address_or("auto", family),
         Kind::Nat(family) => address_or(&keys::nat_words(family).join("|"), family),
@@ -128,6 +131,7 @@ fn value(kind: Kind) -> Value {
         Kind::Listen => json!({
             "type": "string", "pattern": r"^(127(\.\d{1,3}){3}|\[::1\]|localhost):\d{1,5}$",
         }),
+        Kind::Url => json!({ "type": "string", "pattern": r"^https?://[^\s/?#@]+([/?][^\s#]*)?$" }),
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
         Kind::Tiers(keys) => {
             let member = json!({ "oneOf": [value(Kind::UplinkName), table(keys)] });

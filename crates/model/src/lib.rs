@@ -16,6 +16,7 @@ pub mod kernel_state;
 pub mod net;
 pub mod nft;
 pub mod notice;
+pub mod notify;
 pub mod operate;
 pub mod plan;
 pub mod policy;
@@ -37,6 +38,7 @@ pub use kernel_state::{
     Desired, Link, NeighbourState, Nexthop, NexthopKind, Observed, Route, RouteVia, Rule,
 };
 pub use net::Family;
+pub use notify::Notify;
 pub use operate::{By, Order};
 pub use plan::{Outcome, Plan, PlannedStep, Step};
 pub use policy::{Outlet, OutletKind, Policy};

@@ -7,14 +7,14 @@ use toml::Spanned;
 use crate::{diagnostic::Diagnostic, quote::quoted, reader::Found};
 
 /// Least and most of a length of time.
-pub(super) struct Limits {
-    pub(super) least: Duration,
-    pub(super) most: Duration,
-    pub(super) hint: &'static str,
+pub(crate) struct Limits {
+    pub(crate) least: Duration,
+    pub(crate) most: Duration,
+    pub(crate) hint: &'static str,
 }
 
 /// A length of time within its limits. `what` names the value and whose it is.
-pub(super) fn check(
+pub(crate) fn check(
     text: &Spanned<String>,
     limits: &Limits,
     what: &str,

@@ -34,12 +34,15 @@ use uplinkd_model::{OutletKind, Policy, Reserve};
 
 pub use clause::DOMAIN_TIMEOUT;
 pub(crate) use clause::Lists;
+pub(crate) use duration::{Limits, check as duration};
+pub(crate) use names::is_name;
 
 use crate::{
     api::Api,
     diagnostic::Diagnostic,
     history::History,
     keys::Bounds,
+    notify,
     parsed::{Field, Parsed, ParsedOutlet, ParsedUplink},
     quote::{meant, quoted},
     raw::RawFile,
@@ -70,6 +73,7 @@ pub(crate) fn check(
     let (reserve, reserve_spans) = reserve::check(&raw.reserve, found);
     let record = Record::check(&raw.record, found);
     let history = History::check(&raw.history, found);
+    let notify = notify::Checked::check(path, &raw.notify, found);
     let api = Api::check(path, &raw.api, sources, found);
     let defaults = probe::Defaults::check(&raw.probe, found);
     let uplinks: Vec<_> = raw
@@ -140,6 +144,7 @@ pub(crate) fn check(
         lists: lists.into_known(),
         record,
         history,
+        notify,
         api,
         reserve,
         reserve_key: raw.reserve.key.clone(),
@@ -223,7 +228,7 @@ pub(crate) fn bounded<T: TryFrom<i128>>(
 
 /// One of a few words. `what` names the value and whose it is, `more` what can be written beside
 /// the words.
-fn word<T: Copy>(
+pub(crate) fn word<T: Copy>(
     text: &Spanned<String>,
     words: &[(&'static str, T)],
     what: &str,

@@ -16,7 +16,7 @@ use crate::{
 const LENGTH_MAX: usize = 32;
 
 /// Whether a word can be the name of a group or a policy.
-pub(super) fn is_name(word: &str) -> bool {
+pub(crate) fn is_name(word: &str) -> bool {
     word.len() <= LENGTH_MAX
         && word.starts_with(|c: char| c.is_ascii_alphabetic())
         && word

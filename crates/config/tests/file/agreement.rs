@@ -19,7 +19,7 @@ fn sample_uncommented() -> String {
 fn keys_of(path: &str, table: &toml::Table, keys: &mut BTreeMap<String, toml::Value>) {
     for (name, value) in table {
         let name = match path {
-            "uplink." | "group." => "*",
+            "uplink." | "group." | "notify.webhook." => "*",
             _ => name,
         };
         let below = format!("{path}{name}.");
@@ -118,13 +118,24 @@ fn every_optional_line_of_the_sample_can_be_used_alone() {
         let needed = match header {
             "[group.calls]" if !key.starts_with("tiers") => "tiers = [[\"isp1\"]]",
             "[api]" if key.starts_with("listen") => "token_file = \"tokens\"",
+            "[notify.mail]" if !key.starts_with("to") => "to = [\"root\"]",
+            "[notify.webhook.phone]" if !key.starts_with("url") => "url = \"https://a.example/\"",
+            "[notify.webhook.bot]" if key.starts_with("template") => {
+                "to = \"1\"\ntoken_file = \"f\""
+            }
+            "[notify.webhook.bot]" if key.starts_with("to =") => {
+                "template = \"telegram\"\ntoken_file = \"f\""
+            }
+            "[notify.webhook.bot]" => "url = \"https://a.example/\"",
+            "[notify.webhook.team]" if !key.starts_with("url_file") => "url_file = \"f\"",
             "[[policy]]" if key.contains("domain") => "name = \"x\"\nuse = \"isp1\"",
             "[[policy]]" if !key.starts_with("use") => "use = \"isp1\"",
             _ => "",
         };
         let calls = "group.calls.tiers = [[\"isp1\"]]";
         let text = match key {
-            "[[policy]]" | "[group.calls]" => continue,
+            "[[policy]]" | "[group.calls]" | "[notify.mail]" => continue,
+            key if key.starts_with("[notify.webhook.") => continue,
             // Of a table that is in use already.
             _ if before.contains(&header) => {
                 let lines = sample.lines().enumerate();

@@ -13,6 +13,7 @@ mod groups;
 mod keys;
 mod lists;
 mod meaning;
+mod notify;
 mod outlets;
 mod patched;
 mod policies;
