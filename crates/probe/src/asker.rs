@@ -5,7 +5,6 @@
 
 use std::{io, rc::Rc, thread};
 
-use caps::CapSet;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::{JoinSet, LocalSet},
@@ -15,6 +14,7 @@ use uplinkd_model::Question;
 
 use crate::{
     line::Line,
+    program,
     service::{Shared, ask},
 };
 
@@ -121,9 +121,7 @@ impl Worker {
             .build()?;
         let thread = thread::Builder::new().name("probes".to_owned());
         let thread = thread.spawn(move || {
-            // What a service manager gives an ordinary user for itself and for `nft` is not for commands,
-            // which inherit it from the thread that starts them. Old kernels that fail here have none.
-            let _ = caps::clear(None, CapSet::Ambient);
+            program::drop_ambient();
             LocalSet::new().block_on(&runtime, work(&mut asked, &answers));
             // A file that hangs is not waited for.
             runtime.shutdown_background();

@@ -7,7 +7,10 @@
 //! `packet` is the wire format, `socket` one socket with its probes under way, `outstanding` the table
 //! of those. For everything else start with [`Asker`]: `service` says which question is asked how,
 //! `line` binds sockets, `names` looks up hosts over the line that is tested, and asks the `resolvers`
-//! that were given for it.
+//! that were given for it. What programs of users and TLS need has a door of its own ([`program`],
+//! [`Trust`]), since whoever is told of events is told by the same means.
+
+pub mod program;
 
 mod asker;
 mod command;
@@ -25,5 +28,6 @@ mod socket;
 mod tls;
 
 pub use asker::{Answer, Asker, Inquiry};
-pub use line::Line;
+pub use line::{Line, bounded, in_words};
 pub use prober::{Probe, Prober, Reply, SendError};
+pub use tls::Trust;

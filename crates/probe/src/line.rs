@@ -81,7 +81,7 @@ impl Line {
 }
 
 /// What an error of a socket means to somebody who wonders why a line is down.
-pub(crate) fn in_words(error: &io::Error) -> String {
+pub fn in_words(error: &io::Error) -> String {
     let Some(number) = error.raw_os_error() else {
         return bounded(&error.to_string());
     };
@@ -101,7 +101,7 @@ pub(crate) fn in_words(error: &io::Error) -> String {
 const TEXT_MAX: usize = 120;
 
 /// Text from outside, short and without anything that a terminal could take for an order.
-pub(crate) fn bounded(text: &str) -> String {
+pub fn bounded(text: &str) -> String {
     let mut short: String = text.chars().take(TEXT_MAX).collect();
     if short.len() < text.len() {
         short.push('…');

@@ -34,14 +34,17 @@ const BUNDLE_MAX: u64 = 16 << 20;
 
 /// Whom to trust, by the file that says so.
 #[derive(Debug, Default)]
-pub(crate) struct Trust {
+pub struct Trust {
     read: RefCell<BTreeMap<PathBuf, (SystemTime, Arc<ClientConfig>)>>,
 }
 
 impl Trust {
     /// Makes a connection secure. The server must be who it is said to be, in the eyes of the
     /// authorities in this file, or the system's.
-    pub(crate) async fn secure(
+    ///
+    /// # Errors
+    /// Why it cannot be trusted, or spoken to, in words.
+    pub async fn secure(
         &self,
         stream: TcpStream,
         name: &str,

@@ -1,9 +1,14 @@
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{fs, net::IpAddr, path::Path, sync::Arc};
 
+use nix::{
+    sys::signal::Signal,
+    unistd::{Pid, Uid, User},
+};
 use tokio::task::LocalSet;
 use uplinkd_model::{Service, Subject, UplinkName, target::Ask};
 
 use super::*;
+use crate::program::{may_become_others, user};
 
 /// Runs a script of a shell as ourselves.
 fn script(text: &str, limit: Duration) -> Result<Duration, String> {
