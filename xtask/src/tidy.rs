@@ -15,7 +15,7 @@ type Arrows = (
 );
 
 /// As in `docs/ARCHITECTURE.md`.
-const ARROWS: [Arrows; 15] = [
+const ARROWS: [Arrows; 16] = [
     (
         "model",
         Some(&[]),
@@ -37,6 +37,7 @@ const ARROWS: [Arrows; 15] = [
     ("probe", Some(&["model"]), &["netlink-sys"]),
     ("advertise", Some(&["model"]), &["netlink-sys"]),
     ("flows", Some(&["model"]), &["tokio", "netlink-sys"]),
+    ("notify", Some(&["api", "model", "probe"]), &["netlink-sys"]),
     ("web", Some(&["api", "model"]), &["netlink-sys"]),
     ("lab", Some(&["model", "kernel"]), &[]),
     ("sim", Some(&["model", "policy", "core"]), &["tokio", "nix"]),

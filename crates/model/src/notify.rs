@@ -1,6 +1,12 @@
 //! Who is told of what, and how: the file's `[notify]`.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{health::Health, notice::Notice, target::Host};
 
@@ -178,6 +184,16 @@ pub struct Webhook {
     pub token_file: Option<PathBuf>,
     /// The certificates that are trusted, in a file of PEM; none: the system's.
     pub authorities: Option<PathBuf>,
+}
+
+impl Webhook {
+    /// The file that the URL stands in, where it is a secret.
+    pub fn secret_url(&self) -> Option<&Path> {
+        match &self.address {
+            Address::Url(_) => None,
+            Address::File(path) => Some(path),
+        }
+    }
 }
 
 /// A URL, or the file that it stands in, for URLs that are a secret as a whole.
