@@ -23,6 +23,7 @@ use crate::{
     explain::{Explain, ExplainConnection},
     history::{History, HistoryQuery, Report, ReportQuery},
     message::{ApiError, Event, Events, Failback, Status},
+    notify::NotifyTested,
     operate::{Operated, Probed},
     path,
     policy::Policies,
@@ -286,6 +287,20 @@ impl Client {
     /// 404 for an unknown uplink.
     pub async fn probe(&self, uplink: &str) -> Result<Probed, ClientError> {
         let asked = named(path::PROBE, uplink);
+        self.ask_within(LONG_PATIENCE, Method::POST, &asked).await
+    }
+
+    /// Tells all channels, or one, that this is a test, and waits for what comes of it.
+    ///
+    /// # Errors
+    /// 404 for an unknown channel, 409 where nobody is to be told.
+    pub async fn notify_test(
+        &self,
+        channel: Option<&str>,
+        why: Option<&str>,
+    ) -> Result<NotifyTested, ClientError> {
+        let query = [("channel", channel.map(str::to_owned)), reason(why)];
+        let asked = with_query(path::NOTIFY_TEST, &query);
         self.ask_within(LONG_PATIENCE, Method::POST, &asked).await
     }
 

@@ -20,6 +20,7 @@
 //! | `POST /v1/uplinks/NAME/prefer?for=SECONDS` | [`Operated`]; new connections by it alone |
 //! | `POST /v1/unprefer` | [`Operated`] |
 //! | `POST /v1/uplinks/NAME/probe` | [`Probed`]: all targets are asked at once |
+//! | `POST /v1/notify-test?channel=NAME` | [`NotifyTested`]: all channels are told, or one, that this is a test |
 //! | `POST /v1/reload?confirm=SECONDS` | [`Operated`]; 422 with a report where the file has mistakes |
 //! | `POST /v1/confirm` | [`Operated`]: what is in force on trial stays |
 //! | `POST /v1/rollback` | [`Operated`]: what was before is put back at once |
@@ -40,6 +41,7 @@ mod client;
 mod explain;
 mod history;
 mod message;
+mod notify;
 mod operate;
 mod policy;
 mod query;
@@ -63,6 +65,7 @@ pub use message::{
     ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TcpStatus, TierStatus,
     UplinkStatus, WaitingStatus, YieldingStatus,
 };
+pub use notify::{NotifyResult, NotifyStatus, NotifyTested};
 pub use operate::{
     CONFIRM_MAX, Operated, Probed, ProbedFamily, ProbedTarget, SPAN_MAX, TrialStatus, WHY_MAX,
     WishStatus,
@@ -113,6 +116,8 @@ pub mod path {
     pub const UNPREFER: &str = "/v1/unprefer";
     /// [`crate::Probed`], by POST.
     pub const PROBE: &str = "/v1/uplinks/{name}/probe";
+    /// [`crate::NotifyTested`], by POST: `?channel=NAME&why=TEXT`.
+    pub const NOTIFY_TEST: &str = "/v1/notify-test";
     /// [`crate::Operated`], by POST: `?confirm=SECONDS&why=TEXT`.
     pub const RELOAD: &str = "/v1/reload";
     /// [`crate::Operated`], by POST.

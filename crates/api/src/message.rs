@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::schema;
 
+use crate::notify::NotifyStatus;
 use crate::operate::{TrialStatus, WishStatus};
 
 /// Everything that a person or a script may want to know at a glance.
@@ -38,6 +39,9 @@ pub struct Status {
     /// The configuration of before was put back, and the file is not what is in force: why.
     #[serde(default)]
     pub rolled_back: Option<String>,
+    /// Who is told of what happens, in the order of the file.
+    #[serde(default)]
+    pub notify: Vec<NotifyStatus>,
     /// The uplinks, in the order of the file; one entry for each family that is in use.
     pub uplinks: Vec<UplinkStatus>,
     /// The groups that are in use and the uplinks that policies name, `default` first; one entry

@@ -8,7 +8,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use uplinkd_api::{ConnectionQuery, ExplainQuery, IcmpType, MacAddress, Protocol, parse_dscp};
 
-pub(crate) use operate::{DrainArgs, PreferArgs, ProbeArgs, Reasoned, ReloadArgs, UndrainArgs};
+pub(crate) use operate::{
+    DrainArgs, NotifyTestArgs, PreferArgs, ProbeArgs, Reasoned, ReloadArgs, UndrainArgs,
+};
 
 use crate::accounts;
 
@@ -161,6 +163,13 @@ pub(crate) enum Command {
     ///
     /// Ends with 0 where enough answered in each family that the uplink has, else with 1.
     Probe(ProbeArgs),
+    /// Tell everybody who is told of events that this is a test
+    ///
+    /// Waits for each channel of [notify], or for that of --channel, and shows what came of it; each hook
+    /// has a line of its own.
+    ///
+    /// Ends with 0 where all were told, with 1 where one was not or there is nobody to tell.
+    NotifyTest(NotifyTestArgs),
     /// Read the file again
     ///
     /// Mistakes are shown as `uplinkd check` shows them, and change nothing (exit code 2).

@@ -5,6 +5,7 @@ mod events;
 mod explain;
 mod failback;
 mod history;
+mod notify;
 mod operate;
 mod papers;
 mod policies;
@@ -35,6 +36,7 @@ pub(crate) async fn run(args: Args) -> Exit {
         Command::Prefer(args) => operate::prefer(&client, &args).await,
         Command::Unprefer(args) => operate::unprefer(&client, &args).await,
         Command::Probe(args) => operate::probe(&client, &args).await,
+        Command::NotifyTest(args) => notify::test(&client, &args).await,
         Command::Reload(args) => operate::reload(&client, &args).await,
         Command::Confirm(args) => operate::confirm(&client, &args).await,
         Command::Rollback(args) => operate::rollback(&client, &args).await,

@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod json;
+pub(crate) mod notify;
 pub(crate) mod policies;
 pub(crate) mod probed;
 pub(crate) mod replay;

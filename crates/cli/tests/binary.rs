@@ -12,7 +12,8 @@ use std::{
 
 use uplinkd_api::{
     ApiError, Budgeted, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, History,
-    Level, Operated, Policies, Probed, ReserveStatus, State, Status, socket_path,
+    Level, NotifyResult, NotifyTested, Operated, Policies, Probed, ReserveStatus, State, Status,
+    socket_path,
 };
 use uplinkd_web::{Operation, Refused, Request, Shared, bind, serve};
 
@@ -206,6 +207,11 @@ fn orders_end_with_what_came_of_them() {
     assert_eq!(said("confirm").0, Some(1));
     assert_eq!(said("probe isp1").0, Some(0));
     assert_eq!(said("probe isp2 --json").0, Some(1));
+    assert_eq!(said("notify-test").0, Some(0));
+    let (code, text, _) = said("notify-test --channel phone");
+    assert_eq!(code, Some(1));
+    assert!(text.contains("not told: connection refused"), "{text}");
+    assert_eq!(said("notify-test --channel nobody").0, Some(2));
     let (code, out, err) = said("reload --confirm 60s");
     assert_eq!((code, out.as_str()), (Some(2), ""));
     assert!(err.contains(" --> uplinkd.toml:7\n"), "{err}");
@@ -389,6 +395,21 @@ fn answer(request: Request, state: State) {
             uplink,
             families: vec![],
         }))),
+        Request::NotifyTest(channel, _, answer) => {
+            let told = channel.is_none();
+            drop(answer.send(match channel.as_deref() {
+                Some("nobody") => Err(Refused::NotFound(ApiError::new("no such channel"))),
+                channel => Ok(NotifyTested {
+                    told,
+                    results: vec![NotifyResult {
+                        channel: channel.unwrap_or("mail").to_owned(),
+                        part: None,
+                        took_ms: 1.0,
+                        problem: (!told).then(|| "connection refused".to_owned()),
+                    }],
+                }),
+            }));
+        }
         Request::Failback(group, _, answer) => {
             let error = || ApiError::new("no");
             drop(answer.send(match group.as_str() {
@@ -442,6 +463,7 @@ fn a_status(state: State) -> Status {
         last_problem: None,
         trial: None,
         rolled_back: None,
+        notify: Vec::new(),
         uplinks: Vec::new(),
         groups: Vec::new(),
         sysctls: Vec::new(),

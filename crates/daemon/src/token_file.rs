@@ -1,21 +1,15 @@
 //! The file of tokens: read only where nobody else can have read or written it.
 
 use std::{
-    fs::{File, Metadata},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::{libc::O_NONBLOCK, unistd::geteuid};
+use uplinkd_notify::secret;
 use uplinkd_web::Tokens;
-
-use crate::sources;
 
 /// The longest file, in bytes.
 const FILE_MAX: u64 = 1 << 20;
-/// Others read or write, or the file's group writes.
-const MODE_OPEN: u32 = 0o026;
 
 /// Why the file is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +22,9 @@ pub(crate) struct TokenFileError {
 /// What is wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Why {
-    /// It cannot be read.
+    /// It cannot be read, or others could have.
     #[error("{0}")]
-    Unreadable(#[from] io::Error),
-    /// Others may read or change it.
-    #[error("others may read or write it (mode {0:04o})")]
-    Open(u32),
-    /// It is somebody else's.
-    #[error("it belongs to user {0}, and not to root or to whom the daemon runs as")]
-    Foreign(u32),
+    File(#[from] secret::Why),
     /// What stands in it.
     #[error("{0}")]
     Text(String),
@@ -47,14 +35,18 @@ impl TokenFileError {
     pub(crate) fn hint(&self) -> String {
         let path = self.path.display();
         match &self.why {
-            Why::Unreadable(error) if error.kind() == io::ErrorKind::NotFound => {
+            Why::File(secret::Why::Unreadable(error))
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
                 format!("make it: `(umask 077; head -c 32 /dev/urandom | base64 >{path})`")
             }
-            Why::Unreadable(_) => "the daemon's own user has to be able to read it".to_owned(),
-            Why::Open(_) => {
+            Why::File(secret::Why::Unreadable(_)) => {
+                "the daemon's own user has to be able to read it".to_owned()
+            }
+            Why::File(secret::Why::Open(_)) => {
                 format!("`chmod 600 {path}`, and make new tokens: these may be known already")
             }
-            Why::Foreign(_) => format!("`chown root {path}`"),
+            Why::File(secret::Why::Foreign(_)) => format!("`chown root {path}`"),
             Why::Text(_) => format!(
                 "write a token on each line, {} signs or more, with `read ` before those that may only \
                  read",
@@ -69,37 +61,12 @@ impl TokenFileError {
 /// # Errors
 /// [`TokenFileError`], which never tells what is in the file.
 pub(crate) fn read(path: &Path) -> Result<Tokens, TokenFileError> {
-    read_as(path, geteuid().as_raw()).map_err(|why| TokenFileError {
+    let text = secret::read(path, FILE_MAX).map_err(Why::from);
+    let tokens = text.and_then(|text| Tokens::parse(&text).map_err(Why::Text));
+    tokens.map_err(|why| TokenFileError {
         path: path.to_owned(),
         why,
     })
-}
-
-fn read_as(path: &Path, user: u32) -> Result<Tokens, Why> {
-    // Opening a pipe waits for its other end without this.
-    let file = File::options()
-        .read(true)
-        .custom_flags(O_NONBLOCK)
-        .open(path)?;
-    // Of what was opened, not of what the name leads to by now.
-    guarded(&file.metadata()?, user)?;
-    let text = sources::bounded(file, FILE_MAX)?;
-    Tokens::parse(&text).map_err(Why::Text)
-}
-
-fn guarded(metadata: &Metadata, user: u32) -> Result<(), Why> {
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file").into());
-    }
-    if metadata.mode() & MODE_OPEN != 0 {
-        return Err(Why::Open(metadata.mode() & 0o7777));
-    }
-    // Whoever it belongs to can write it at any time.
-    let owner = metadata.uid();
-    match owner == 0 || owner == user {
-        true => Ok(()),
-        false => Err(Why::Foreign(owner)),
-    }
 }
 
 #[cfg(test)]
@@ -114,7 +81,7 @@ mod tests {
     const TOKEN: &str = "correct-horse-battery-staple";
 
     #[test]
-    fn only_a_file_that_nobody_else_can_read_or_write_is_taken() {
+    fn what_to_do_about_a_file_that_is_not_taken_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         let missing = read(&path).unwrap_err();
@@ -124,40 +91,12 @@ mod tests {
         );
         assert!(missing.hint().contains("umask 077"), "{}", missing.hint());
         fs::write(&path, TOKEN).unwrap();
-        for (mode, is_taken) in [
-            (0o600, true),
-            (0o400, true),
-            (0o640, true),
-            (0o644, false),
-            (0o604, false),
-            (0o602, false),
-            (0o660, false),
-        ] {
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            let read = read(&path);
-            assert_eq!(read.is_ok(), is_taken, "{mode:o}: {read:?}");
-            if let Err(error) = read {
-                assert!(
-                    error.to_string().contains(&format!("(mode {mode:04o})")),
-                    "{error}"
-                );
-                assert!(error.hint().contains("chmod 600"), "{}", error.hint());
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_of_somebody_else_is_not_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens");
-        fs::write(&path, TOKEN).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        let owner = fs::metadata(&path).unwrap().uid();
-        assert!(read_as(&path, owner).is_ok());
-        // Root's file is anybody's to take, so the test needs another owner to see a refusal.
-        if owner != 0 {
-            assert!(matches!(read_as(&path, owner + 1), Err(Why::Foreign(of)) if of == owner));
-        }
+        assert!(read(&path).is_ok());
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let open = read(&path).unwrap_err();
+        assert!(open.to_string().contains("(mode 0644)"), "{open}");
+        assert!(open.hint().contains("chmod 600"), "{}", open.hint());
     }
 
     #[test]

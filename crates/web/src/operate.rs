@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
 };
 use serde::Deserialize;
-use uplinkd_api::{ApiError, CONFIRM_MAX, Operated, Probed, SPAN_MAX, WHY_MAX, path};
+use uplinkd_api::{ApiError, CONFIRM_MAX, NotifyTested, Operated, Probed, SPAN_MAX, WHY_MAX, path};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -60,6 +60,18 @@ struct Trying {
     why: Option<String>,
 }
 
+/// The same of a test of who is told.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Testing {
+    /// The channel; without it all of them.
+    channel: Option<String>,
+    /// The reason, which is told.
+    #[param(max_length = 200)]
+    why: Option<String>,
+}
+
 impl Reason {
     /// Who asks, with the reason.
     pub(crate) fn caller(self, peer: &Peer) -> Result<Caller, Refusal> {
@@ -92,6 +104,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(prefer))
         .routes(routes!(unprefer))
         .routes(routes!(probe))
+        .routes(routes!(notify_test))
         .routes(routes!(reload))
         .routes(routes!(confirm))
         .routes(routes!(rollback))
@@ -263,6 +276,25 @@ async fn probe(
     let request = |answer| Request::Probe(name, answer);
     let probed = ask_within(PATIENCE, &shared, request).await??;
     Ok(Json(probed))
+}
+
+/// Tell everybody who is told of events that this is a test
+#[utoipa::path(
+    post, path = path::NOTIFY_TEST, tag = "change", params(Testing),
+    responses((status = 200, body = NotifyTested), Changing),
+)]
+async fn notify_test(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    said: Said<Testing>,
+    body: Body,
+) -> Result<Json<NotifyTested>, Refusal> {
+    may_change(&peer, &body)?;
+    let Testing { channel, why } = read(said)?;
+    let caller = caller(why, &peer)?;
+    let request = |answer| Request::NotifyTest(channel, caller, answer);
+    let tested = ask_within(PATIENCE, &shared, request).await??;
+    Ok(Json(tested))
 }
 
 fn span(seconds: u64, most: u64) -> Result<Duration, Refusal> {

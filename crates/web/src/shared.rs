@@ -8,7 +8,8 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
-    Failback, History, HistoryQuery, Operated, Policies, Probed, Report, ReportQuery, Status,
+    Failback, History, HistoryQuery, NotifyTested, Operated, Policies, Probed, Report, ReportQuery,
+    Status,
 };
 
 use crate::{access::Access, log::Log, session::Sessions};
@@ -42,6 +43,8 @@ pub enum Request {
     Failback(String, Caller, Answer<Failback>),
     /// Do something. Whoever asks was seen to be allowed to.
     Operate(Operation, Caller, Answer<Operated>),
+    /// Tell all channels, or one, that this is a test. Likewise.
+    NotifyTest(Option<String>, Caller, Answer<NotifyTested>),
     /// Ask all targets of an uplink at once. Likewise.
     Probe(String, Answer<Probed>),
 }

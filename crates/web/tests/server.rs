@@ -12,8 +12,8 @@ use tokio::{
 use uplinkd_api::{
     ApiError, Budgeted, Client, ClientError, ConnectionQuery, ConnectionStatus, Decision,
     DecisionKind, Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, History,
-    HistoryQuery, Level, Operated, Policies, PolicyStatus, ReportQuery, ReserveStatus, State,
-    Status,
+    HistoryQuery, Level, NotifyResult, NotifyTested, Operated, Policies, PolicyStatus, ReportQuery,
+    ReserveStatus, State, Status,
 };
 use uplinkd_web::{EVENTS_MAX, Operation, Refused, Request, Shared, bind, serve};
 
@@ -471,6 +471,20 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
                 let text = format!("{order:?} {:?}", caller.why);
                 answer.send(Ok(Operated { text, until: None })).unwrap();
             }
+            Request::NotifyTest(channel, caller, answer) => {
+                let result = NotifyResult {
+                    channel: channel.unwrap_or_default(),
+                    part: caller.why,
+                    took_ms: 1.0,
+                    problem: None,
+                };
+                let results = vec![result];
+                let tested = NotifyTested {
+                    told: true,
+                    results,
+                };
+                answer.send(Ok(tested)).unwrap();
+            }
             Request::Probe(_, answer) => {
                 let error = ApiError::new("no such uplink");
                 answer.send(Err(Refused::NotFound(error))).unwrap();
@@ -573,6 +587,7 @@ fn a_status() -> Status {
         last_problem: None,
         trial: None,
         rolled_back: None,
+        notify: Vec::new(),
         uplinks: Vec::new(),
         groups: Vec::new(),
         sysctls: Vec::new(),

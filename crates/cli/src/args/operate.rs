@@ -63,6 +63,15 @@ pub(crate) struct ProbeArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct NotifyTestArgs {
+    /// Only this one: hooks, mail, or the name of a webhook
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+    #[command(flatten)]
+    pub(crate) reasoned: Reasoned,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct ReloadArgs {
     /// Go back after this time unless `uplinkctl confirm` comes first: 60s, 5m
     #[arg(long, value_name = "TIME", value_parser = trial)]

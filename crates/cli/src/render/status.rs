@@ -71,6 +71,9 @@ fn headline(out: &mut String, status: &Status) {
         paragraph(out, 0, &escape(&status.summary));
     }
     trial(out, status);
+    for trouble in status.notify.iter().filter_map(super::notify::trouble) {
+        paragraph(out, 0, &trouble);
+    }
     let problem = status.last_problem.as_deref().map(escape);
     let kernel = match (status.settled, problem) {
         (true, None) => return,

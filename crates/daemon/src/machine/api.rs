@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use nix::unistd::geteuid;
 use uplinkd_config::{Diagnostic, Parsed};
+use uplinkd_notify::secret;
 
 use super::Problem;
 use crate::{face::Wish, token_file::Why};
@@ -13,8 +14,7 @@ pub(super) fn tokens(found: &mut Vec<Problem>, parsed: &Parsed) {
         return;
     };
     // An ordinary user may check a file whose tokens are not theirs to see.
-    let is_for_others =
-        matches!(&error.why, Why::Unreadable(e) if e.kind() == ErrorKind::PermissionDenied);
+    let is_for_others = matches!(&error.why, Why::File(secret::Why::Unreadable(e)) if e.kind() == ErrorKind::PermissionDenied);
     if is_for_others && !geteuid().is_root() {
         return;
     }

@@ -7,6 +7,7 @@ mod ifupdown;
 mod links;
 mod managers;
 mod networkd_links;
+mod notify;
 mod numbers;
 mod prefixes;
 mod profiles;
@@ -122,6 +123,7 @@ pub fn problems(
     numbers::table_names(&mut found, parsed, config, Path::new("/etc/iproute2"));
     conntrack(&mut found);
     api::tokens(&mut found, parsed);
+    notify::channels(&mut found, parsed);
     found.sort_by_key(|p| (!p.is_fatal, !p.is_error()));
     found
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use uplinkd_core::{OutletState, Snapshot, Time};
 use uplinkd_history::{Answers, Series};
 use uplinkd_model::{Counters, Family, Health, UplinkName};
+use uplinkd_notify::Figures;
 
 use self::text::{Kind, Text};
 use super::Clock;
@@ -46,6 +47,8 @@ pub(crate) struct Picture {
     /// Unix seconds.
     started: f64,
     since: Vec<f64>,
+    /// Who is told of what happens.
+    notify: Vec<(String, Figures)>,
 }
 
 impl Picture {
@@ -68,7 +71,14 @@ impl Picture {
             since: snapshot.lines.iter().map(|l| clock.unix(l.since)).collect(),
             snapshot,
             counters,
+            notify: Vec::new(),
         }
+    }
+
+    /// With what became of messages, by channel.
+    pub(crate) fn with_notify(mut self, notify: Vec<(String, Figures)>) -> Self {
+        self.notify = notify;
+        self
     }
 
     /// As text. `history` says whether it is written, where it should be.
@@ -94,6 +104,7 @@ impl Picture {
         self.traffic(&mut out);
         self.groups(&mut out);
         self.probes(&mut out);
+        self.notify(&mut out);
         out.finish()
     }
 
@@ -234,6 +245,32 @@ impl Picture {
             let labels = [("group", group.as_str()), ("family", word(*family))];
             out.sample("switches_total", &labels, *count as f64);
         }
+    }
+
+    fn notify(&self, out: &mut Text) {
+        if self.notify.is_empty() {
+            return;
+        }
+        let help = "Messages to a channel, by whether they arrived.";
+        out.family("notify_messages_total", Kind::Counter, help);
+        for (channel, figures) in &self.notify {
+            for (result, count) in [("sent", figures.sent), ("failed", figures.failed)] {
+                let labels = [("channel", channel.as_str()), ("result", result)];
+                out.sample("notify_messages_total", &labels, count as f64);
+            }
+        }
+        let mut of = |name: &str, kind, help: &str, value: &dyn Fn(&Figures) -> f64| {
+            out.family(name, kind, help);
+            for (channel, figures) in &self.notify {
+                out.sample(name, &[("channel", channel.as_str())], value(figures));
+            }
+        };
+        let help = "Events that a channel left out: too many, or nobody takes them.";
+        of("notify_dropped_total", Kind::Counter, help, &|f| {
+            f.dropped as f64
+        });
+        let help = "Events that wait to be told.";
+        of("notify_waiting", Kind::Gauge, help, &|f| f.waiting as f64);
     }
 
     fn probes(&self, out: &mut Text) {

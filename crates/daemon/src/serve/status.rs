@@ -42,6 +42,7 @@ pub(crate) fn status(
         last_problem: picture.problem.clone(),
         trial: None,
         rolled_back: None,
+        notify: Vec::new(),
         uplinks: picture
             .lines
             .iter()

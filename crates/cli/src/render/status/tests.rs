@@ -409,6 +409,7 @@ fn status(state: State, summary: &str) -> Status {
         last_problem: None,
         trial: None,
         rolled_back: None,
+        notify: Vec::new(),
         uplinks: Vec::new(),
         groups: Vec::new(),
         sysctls: Vec::new(),

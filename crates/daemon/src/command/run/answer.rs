@@ -23,6 +23,7 @@ impl Daemon {
                 );
                 status.trial = self.trial.as_ref().map(|t| t.status(&self.clock));
                 status.rolled_back.clone_from(&self.rolled_back);
+                status.notify = serve::notify_status(&self.notifier);
                 let _ = reply.send(status);
             }
             Request::Policies(reply) => {
@@ -50,6 +51,10 @@ impl Daemon {
             }
             Request::Metrics(reply) => self.figures(reply),
             Request::Operate(operation, caller, reply) => self.operate(operation, caller, reply),
+            Request::NotifyTest(channel, caller, reply) => {
+                let by = self.by(caller);
+                self.test_notify(channel.as_deref(), &by, reply);
+            }
             Request::Probe(name, reply) => self.begin_burst(&name, reply),
             Request::SetUsed(name, used, caller, reply) => {
                 let by = self.by(caller);
@@ -83,7 +88,8 @@ impl Daemon {
             }
         }
         let snapshot = self.controller.snapshot();
-        let picture = serve::Picture::take(snapshot, counters, &self.meter, &self.clock);
+        let picture = serve::Picture::take(snapshot, counters, &self.meter, &self.clock)
+            .with_notify(self.notifier.figures());
         let reader = self.memory.reader();
         tokio::task::spawn_blocking(move || {
             let is_written = reader.map(|reader| reader.trouble().is_none());

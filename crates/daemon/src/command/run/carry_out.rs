@@ -215,7 +215,8 @@ impl Daemon {
         } else {
             info!("{notice}");
         }
-        self.shared
-            .publish(uplinkd_api::Event::of_notice(notice, time));
+        let mut event = uplinkd_api::Event::of_notice(notice, time);
+        event.id = self.shared.publish(event.clone());
+        self.notifier.tell(notice, &event);
     }
 }

@@ -22,6 +22,7 @@ use uplinkd_core::{Controller, Event, ProbeId, Time, cgroup_paths, event::HintKi
 use uplinkd_flows::Flows;
 use uplinkd_kernel::{Hint, Kernel, Watch};
 use uplinkd_model::{UplinkName, notice::Notice};
+use uplinkd_notify::Notifier;
 use uplinkd_policy::Shadow;
 use uplinkd_probe::{Answer, Asker, Prober, Reply};
 use uplinkd_web::{Request, Shared};
@@ -128,6 +129,8 @@ struct Daemon {
     service_manager: ServiceManager,
     meter: Meter,
     memory: Memory,
+    /// Tells people and programs what happens, on threads of its own.
+    notifier: Notifier,
     /// Policies that can never be reached, once somebody asked for them.
     shadows: Option<Vec<Shadow>>,
     /// Where it is written down what people want of uplinks, and who waits for that.
@@ -216,6 +219,7 @@ impl Daemon {
             service_manager: ServiceManager::open(),
             meter: Meter::default(),
             memory: Memory::new(&paths.state_dir),
+            notifier: Notifier::default(),
             shadows: None,
             wishes: Writer::new(
                 paths.state_dir.join(wishes::FILE),
@@ -308,7 +312,7 @@ impl Daemon {
         }
         self.ledger.stop();
         self.wishes.stop();
-        self.face.close().await;
+        tokio::join!(self.face.close(), self.notifier.stop());
         Ok(Exit::Yes)
     }
 

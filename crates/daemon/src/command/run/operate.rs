@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use uplinkd_api::{ApiError, Operated, Probed};
+use uplinkd_api::{ApiError, NotifyTested, Operated, Probed};
 use uplinkd_core::{Event, ProbeId};
 use uplinkd_model::{By, Order, UplinkName};
 use uplinkd_web::{Answer, Caller, Operation, Refused};
 
 use super::{Daemon, reading::Cause, reload::Asked};
-use crate::serve::{self, Burst};
+use crate::serve::{self, Burst, unix_now};
 
 /// The longest that answers to one round of questions are waited for, whatever the targets' own limits.
 const ROUND_MAX: Duration = Duration::from_secs(30);
+
+/// The longest that a test of who is told is waited for: below the patience of whoever asks for it.
+const TEST_MAX: Duration = Duration::from_secs(65);
 
 impl Daemon {
     /// Who asks, as people are told.
@@ -92,6 +95,20 @@ impl Daemon {
         self.tell_core(Event::ProbeNow { uplink });
         self.carry_out();
         self.collecting = None;
+    }
+
+    /// Tells who is told of events that this is a test, and answers when they were, beside the loop.
+    pub(super) fn test_notify(&self, channel: Option<&str>, by: &By, answer: Answer<NotifyTested>) {
+        if let Err(refused) = serve::notify_testable(&self.notifier, channel) {
+            return drop(answer.send(Err(refused)));
+        }
+        let tested = self
+            .notifier
+            .test(channel, &by.to_string(), unix_now(), TEST_MAX);
+        tokio::spawn(async move {
+            // Whoever asked may be gone.
+            let _ = answer.send(Ok(serve::notify_tested(tested.await)));
+        });
     }
 
     /// Notes a question of a round.

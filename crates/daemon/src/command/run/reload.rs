@@ -323,13 +323,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Records samples and keeps history from now on, or not, as the file in force says.
+    /// Records samples, keeps history and tells people from now on, or not, as the file in force says.
     pub(super) fn record(&mut self) {
         let epoch = self.clock.unix(uplinkd_core::Time::default());
         let wanted = self.loaded.parsed.record();
         self.recorder.set(wanted, epoch, self.clock.now());
         let wanted = self.loaded.parsed.history();
         self.memory.set(wanted, &self.controller, self.clock.now());
+        if let Err(error) = self.notifier.set(self.loaded.parsed.notify()) {
+            let reason = error.to_string();
+            warn!(
+                reason,
+                "there is no room for a thread: nobody is told otherwise than before"
+            );
+        }
     }
 
     /// Tells the core what time it is here, where some policy has a schedule.
