@@ -94,8 +94,16 @@ pub struct UplinkStatus {
     pub weight: u16,
     /// Its part of new connections of the group `default` now, by weight, 0 to 1.
     pub share: f64,
-    /// Connections that are on it now, counted by their mark; none where nobody counted.
+    /// Connections that are on it now, counted by their mark, at most a second ago; none where nobody
+    /// counted.
     pub connections: Option<u64>,
+    /// Bytes that its interface has received by now, both families together; none where there is no
+    /// such interface.
+    #[serde(default)]
+    pub received_bytes: Option<u64>,
+    /// Bytes that its interface has sent by now, likewise.
+    #[serde(default)]
+    pub sent_bytes: Option<u64>,
     /// Its routing table's number.
     pub table: u32,
     /// The mark of its connections under the mask, as `0x…/0x…`.

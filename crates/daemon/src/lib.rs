@@ -4,6 +4,7 @@
 pub mod args;
 mod cgroups;
 pub mod command;
+mod connections;
 mod dir_watch;
 pub mod exit;
 mod face;

@@ -34,15 +34,20 @@ pub(crate) fn styled(style: Style, text: &str) -> String {
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        let is_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' | '\u{061c}' | '\u{feff}' | '\u{2028}' | '\u{2029}');
-        if c.is_control() || is_direction {
+        if is_unsafe(c) {
             safe.extend(c.escape_default());
         } else {
             safe.push(c);
         }
     }
     safe
+}
+
+/// Whether a terminal takes a character for something else than a sign to show.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    let is_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' | '\u{061c}' | '\u{feff}' | '\u{2028}' | '\u{2029}');
+    c.is_control() || is_direction
 }
 
 /// A span of time in its two largest units.
@@ -93,10 +98,15 @@ pub(crate) fn milliseconds(ms: f64) -> String {
 
 /// Adds a paragraph, indented and wrapped, with a line end.
 pub(crate) fn paragraph(out: &mut String, indent: usize, text: &str) {
+    paragraph_within(out, WIDTH, indent, text);
+}
+
+/// The same for another width.
+pub(crate) fn paragraph_within(out: &mut String, width: usize, indent: usize, text: &str) {
     let mut column = 0;
     for word in text.split(' ').filter(|w| !w.is_empty()) {
         let length = word.chars().count();
-        if column > 0 && column + 1 + length > WIDTH {
+        if column > 0 && column + 1 + length > width {
             out.push('\n');
             column = 0;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nix::net::if_::if_nametoindex;
 use uplinkd_api::{
     BudgetStatus, GroupStatus, ServingStatus, State, Status, SysctlStatus, TargetState,
     TargetStatus, TcpStatus, TierStatus, UplinkStatus, WaitingStatus, YieldingStatus,
@@ -11,26 +12,26 @@ use uplinkd_core::{
     TargetSnapshot, Time, desired::sysctl_paths, probe::TargetVerdict,
 };
 use uplinkd_kernel::{Kernel, sysctl};
-use uplinkd_model::{Config, Family, Health, policy::OutletTier};
+use uplinkd_model::{Config, Counters, Family, Health, policy::OutletTier};
 
 use super::{Clock, operate::wish};
+use crate::connections::Counted;
 
-/// The status.
+/// The status, without the numbers of connections, and how these are to be counted.
 pub(crate) fn status(
     controller: &Controller,
     kernel: &mut Kernel,
     clock: &Clock,
     sysctls_before: &BTreeMap<String, String>,
-) -> Status {
+) -> (Status, Vec<Counted>) {
     let picture = controller.snapshot();
     let lines = present(&picture);
     let state = state(&lines, &picture);
     let newest = lines.iter().map(|l| l.since).max().unwrap_or_default();
-    let count = |line: &LineSnapshot, kernel: &mut Kernel| {
-        let counted = kernel.count_connections(line.family, line.all_mark);
-        counted.ok().filter(|_| !line.absent)
-    };
-    Status {
+    let counted = |l: &LineSnapshot| (!l.absent).then_some((l.family, l.all_mark));
+    let counted: Vec<Counted> = picture.lines.iter().map(counted).collect();
+    let traffic = traffic(&picture, kernel);
+    let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         started: clock.unix(Time::default()),
@@ -46,7 +47,7 @@ pub(crate) fn status(
         uplinks: picture
             .lines
             .iter()
-            .map(|line| uplink(line, clock, count(line, kernel)))
+            .map(|line| uplink(line, clock, traffic.get(&line.interface)))
             .collect(),
         groups: picture
             .outlets
@@ -64,7 +65,22 @@ pub(crate) fn status(
             })
             .collect(),
         reserve: (&controller.config().reserve).into(),
+    };
+    (status, counted)
+}
+
+/// What each interface has counted, where it is there.
+fn traffic(picture: &Snapshot, kernel: &mut Kernel) -> BTreeMap<String, Counters> {
+    let mut traffic = BTreeMap::new();
+    for line in &picture.lines {
+        if !traffic.contains_key(&line.interface)
+            && let Ok(index) = if_nametoindex(line.interface.as_str())
+            && let Some(counters) = kernel.counters(&[index]).remove(&index)
+        {
+            traffic.insert(line.interface.clone(), counters);
+        }
     }
+    traffic
 }
 
 /// The lines that count: one that is neither there nor missed is no fault and no help.
@@ -143,7 +159,7 @@ fn serving(lines: &[&LineSnapshot]) -> String {
     }
 }
 
-fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> UplinkStatus {
+fn uplink(line: &LineSnapshot, clock: &Clock, traffic: Option<&Counters>) -> UplinkStatus {
     UplinkStatus {
         name: line.name.to_string(),
         interface: line.interface.clone(),
@@ -155,7 +171,9 @@ fn uplink(line: &LineSnapshot, clock: &Clock, connections: Option<u64>) -> Uplin
         in_service: line.in_service,
         weight: line.weight,
         share: line.share,
-        connections,
+        connections: None,
+        received_bytes: traffic.map(|t| t.rx_bytes),
+        sent_bytes: traffic.map(|t| t.tx_bytes),
         table: line.table.0,
         mark: line.mark.to_string(),
         gateway: line.gateway,

@@ -3,7 +3,7 @@ use uplinkd_model::Reserve;
 
 use super::{super::words::WIDTH, *};
 
-const NOW: f64 = 1_795_373_059.0;
+pub(crate) const NOW: f64 = 1_795_373_059.0;
 
 #[test]
 fn all_is_well() {
@@ -396,7 +396,7 @@ fn check(status: &Status, expected: &str) {
     }
 }
 
-fn status(state: State, summary: &str) -> Status {
+pub(crate) fn status(state: State, summary: &str) -> Status {
     Status {
         version: "0.1.0".to_owned(),
         pid: 1,
@@ -417,7 +417,7 @@ fn status(state: State, summary: &str) -> Status {
     }
 }
 
-fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
+pub(crate) fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
     UplinkStatus {
         name: name.to_owned(),
         interface: format!("eth-{name}"),
@@ -430,6 +430,8 @@ fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
         weight: 1,
         share,
         connections: None,
+        received_bytes: None,
+        sent_bytes: None,
         table: 7001,
         mark: "0x1000000/0xf000000".to_owned(),
         gateway: Some("192.0.2.1".parse().unwrap()),
@@ -461,19 +463,19 @@ fn uplink(name: &str, health: Health, share: f64) -> UplinkStatus {
     }
 }
 
-fn counted(mut uplink: UplinkStatus, connections: u64) -> UplinkStatus {
+pub(crate) fn counted(mut uplink: UplinkStatus, connections: u64) -> UplinkStatus {
     uplink.connections = Some(connections);
     uplink
 }
 
-fn failing(mut uplink: UplinkStatus) -> UplinkStatus {
+pub(crate) fn failing(mut uplink: UplinkStatus) -> UplinkStatus {
     for target in &mut uplink.targets {
         (target.state, target.loss, target.last_rtt_ms) = (TargetState::Fail, 1.0, None);
     }
     uplink
 }
 
-fn group(name: &str, serving: &[(&str, f64)]) -> GroupStatus {
+pub(crate) fn group(name: &str, serving: &[(&str, f64)]) -> GroupStatus {
     GroupStatus {
         name: name.to_owned(),
         family: Family::V4,

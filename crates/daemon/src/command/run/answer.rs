@@ -15,7 +15,7 @@ impl Daemon {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
             Request::Status(reply) => {
-                let mut status = serve::status(
+                let (mut status, lines) = serve::status(
                     &self.controller,
                     &mut self.kernel,
                     &self.clock,
@@ -24,7 +24,7 @@ impl Daemon {
                 status.trial = self.trial.as_ref().map(|t| t.status(&self.clock));
                 status.rolled_back.clone_from(&self.rolled_back);
                 status.notify = serve::notify_status(&self.notifier);
-                let _ = reply.send(status);
+                self.connections.complete(status, lines, reply);
             }
             Request::Policies(reply) => {
                 let config = self.controller.config();

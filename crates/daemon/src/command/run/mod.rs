@@ -35,6 +35,7 @@ use self::{
 use crate::{
     args::Paths,
     cgroups::Cgroups,
+    connections::ConnectionCounter,
     exit::Exit,
     face::{Face, Wish},
     ledger::{LedgerFile, LedgerWriter, boot_id},
@@ -131,6 +132,7 @@ struct Daemon {
     memory: Memory,
     /// Tells people and programs what happens, on threads of its own.
     notifier: Notifier,
+    connections: ConnectionCounter,
     /// Policies that can never be reached, once somebody asked for them.
     shadows: Option<Vec<Shadow>>,
     /// Where it is written down what people want of uplinks, and who waits for that.
@@ -220,6 +222,7 @@ impl Daemon {
             meter: Meter::default(),
             memory: Memory::new(&paths.state_dir),
             notifier: Notifier::default(),
+            connections: ConnectionCounter::default(),
             shadows: None,
             wishes: Writer::new(
                 paths.state_dir.join(wishes::FILE),

@@ -1,0 +1,110 @@
+//! Counts the connections on each line for whoever asks for the status.
+//!
+//! The kernel walks over all its connections for that, a hundred thousand on a busy router, which takes
+//! longer than a failover may. So a thread with a socket of its own counts, and the loop only hands it
+//! the status that waits for the numbers. Nobody who asks, nobody who counts.
+
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+use tracing::warn;
+use uplinkd_api::Status;
+use uplinkd_kernel::Kernel;
+use uplinkd_model::{Family, Mark};
+
+/// How long a count is good for: a thousand who ask cost no more than one.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+/// Status that may wait for numbers, as many as questions may wait for the loop. A further one goes
+/// without.
+const WAITING_MAX: usize = 16;
+
+/// Completes status with the numbers of connections.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionCounter {
+    /// From the first question on.
+    queue: Option<SyncSender<Job>>,
+}
+
+/// How the connections of a line are known; none for one that has none.
+pub(crate) type Counted = Option<(Family, Mark)>;
+
+#[derive(Debug)]
+struct Job {
+    status: Status,
+    /// For each uplink in it.
+    lines: Vec<Counted>,
+    reply: oneshot::Sender<Status>,
+}
+
+impl ConnectionCounter {
+    /// Has a status completed and sent. `lines` says how to count for each of its uplinks.
+    pub(crate) fn complete(
+        &mut self,
+        status: Status,
+        lines: Vec<Counted>,
+        reply: oneshot::Sender<Status>,
+    ) {
+        let job = Job {
+            status,
+            lines,
+            reply,
+        };
+        let refused = match self.queue.get_or_insert_with(start).try_send(job) {
+            Ok(()) => return,
+            Err(TrySendError::Full(job)) => job,
+            Err(TrySendError::Disconnected(job)) => {
+                // Tried again with the next question.
+                self.queue = None;
+                job
+            }
+        };
+        let _ = refused.reply.send(refused.status);
+    }
+}
+
+/// The thread ends with the sender. Where there can be none, the first question finds out.
+fn start() -> SyncSender<Job> {
+    let (queue, waiting) = sync_channel(WAITING_MAX);
+    let thread = std::thread::Builder::new().name("connections".to_owned());
+    if let Err(error) = thread.spawn(move || work(&waiting)) {
+        warn!(%error, "cannot have a thread: connections are not counted");
+    }
+    queue
+}
+
+fn work(waiting: &Receiver<Job>) {
+    let mut kernel = match Kernel::open() {
+        Ok(kernel) => kernel,
+        Err(error) => return warn!(%error, "connections are not counted"),
+    };
+    let mut counts = BTreeMap::new();
+    let mut counted: Option<Instant> = None;
+    while let Ok(job) = waiting.recv() {
+        if counted.is_none_or(|at| at.elapsed() >= GOOD_FOR) {
+            counts.clear();
+            counted = Some(Instant::now());
+        }
+        let _ = job.reply.send(completed(job.status, &job.lines, |line| {
+            // A line that was not there at the last count is counted now.
+            let (family, mark) = line;
+            *counts
+                .entry(line)
+                .or_insert_with(|| kernel.count_connections(family, mark).ok())
+        }));
+    }
+}
+
+fn completed(
+    mut status: Status,
+    lines: &[Counted],
+    mut count: impl FnMut((Family, Mark)) -> Option<u64>,
+) -> Status {
+    for (uplink, line) in status.uplinks.iter_mut().zip(lines) {
+        uplink.connections = line.and_then(&mut count);
+    }
+    status
+}
