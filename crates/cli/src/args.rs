@@ -27,6 +27,7 @@ const HELP_AFTER: &str = "\
 Examples:
   uplinkctl status                      is the internet up, and through what?
   uplinkctl status || echo offline      the same as a question in a script
+  uplinkctl top                         the same on a whole screen, live
   uplinkctl events --follow             what changes, as it happens
   uplinkctl policies                    which policies there are, in order
   uplinkctl explain --to 1.1.1.1 --if-down isp1
@@ -101,6 +102,12 @@ pub(crate) enum Command {
     ///
     /// Ends with 0 while there is internet or it is not known yet, with 1 while there is none.
     Status(StatusArgs),
+    /// The uplinks on a whole screen, as it happens
+    ///
+    /// Health, round-trip times and loss with their last minutes, traffic, connections and events. Keys
+    /// drain and undrain an uplink, after a question, and ask its targets; `?` lists them. Waits for a
+    /// daemon that is away. Needs a terminal: elsewhere there is `status --watch`.
+    Top,
     /// What changed, when and why
     ///
     /// The daemon remembers the last 1,000 events. Each line has the id that --since takes, the

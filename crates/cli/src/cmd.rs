@@ -18,6 +18,7 @@ use uplinkd_api::{Client, socket_path};
 use crate::{
     args::{Args, Command},
     exit::Exit,
+    top,
 };
 
 /// Does what the command line says.
@@ -26,6 +27,7 @@ pub(crate) async fn run(args: Args) -> Exit {
     let config = args.place.config;
     match args.command {
         Command::Status(args) => status::run(&client, &args).await,
+        Command::Top => top::run(client).await,
         Command::Events(args) => events::run(&client, &args).await,
         Command::Explain(args) => explain::run(&client, &args).await,
         Command::Policies(args) => policies::run(&client, &args).await,

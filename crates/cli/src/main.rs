@@ -2,7 +2,7 @@
 //! nothing. `replay` alone asks nobody: it plays recorded history through the core.
 //!
 //! `args` is the command line, `cmd` one file for each command, `render` turns answers into text
-//! without touching the world, `output` is where text meets the terminal.
+//! without touching the world, `output` is where text meets the terminal, `top` fills a whole screen.
 
 mod accounts;
 mod args;
@@ -11,6 +11,7 @@ mod exit;
 mod output;
 mod render;
 mod replay;
+mod top;
 
 use std::process::ExitCode;
 

@@ -74,6 +74,17 @@ fn exit_codes_answer_the_question() {
 }
 
 #[test]
+fn a_whole_screen_needs_a_terminal_and_names_what_does_not() {
+    let daemon = Daemon::start(State::Up);
+    let output = daemon.ctl("top");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("`top` needs a terminal"), "{said}");
+    assert!(said.contains("uplinkctl status --watch"), "{said}");
+}
+
+#[test]
 fn completions_and_the_manual_are_made_of_the_commands() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

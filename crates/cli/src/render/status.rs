@@ -40,18 +40,37 @@ pub(crate) fn text(status: &Status) -> String {
 
 /// Is the internet up, through what, since when, why; and whether the kernel does as it should.
 fn headline(out: &mut String, status: &Status) {
+    let style = match status.state {
+        State::Up => GOOD,
+        State::Starting | State::Degraded => DOUBTFUL,
+        State::Down => BAD,
+    };
+    in_style(out, style, &sentence(status));
+    for note in notes(status) {
+        match note {
+            Note::Plain(text) => paragraph(out, 0, &text),
+            Note::Doubtful(text) => in_style(out, DOUBTFUL, &text),
+        }
+    }
+}
+
+fn in_style(out: &mut String, style: Style, text: &str) {
+    let mut lines = String::new();
+    paragraph(&mut lines, 0, text);
+    out.push_str(&styled(style, lines.trim_end()));
+    out.push('\n');
+}
+
+/// The answer, made harmless.
+pub(crate) fn sentence(status: &Status) -> String {
     let since = span(status.time - status.since);
-    let (style, mut sentence) = match status.state {
-        State::Starting => (
-            DOUBTFUL,
-            format!("It is not known yet whether the internet is up, for {since} now"),
-        ),
-        State::Up => (GOOD, format!("The internet is up, for {since} now")),
-        State::Degraded => (
-            DOUBTFUL,
-            format!("The internet is up, but not fully, for {since} now"),
-        ),
-        State::Down => (BAD, format!("The internet is DOWN, for {since} now")),
+    let mut sentence = match status.state {
+        State::Starting => {
+            format!("It is not known yet whether the internet is up, for {since} now")
+        }
+        State::Up => format!("The internet is up, for {since} now"),
+        State::Degraded => format!("The internet is up, but not fully, for {since} now"),
+        State::Down => format!("The internet is DOWN, for {since} now"),
     };
     let through = through(status);
     if !through.is_empty() {
@@ -63,45 +82,48 @@ fn headline(out: &mut String, status: &Status) {
         let _ = write!(sentence, ", {word} {through}");
     }
     sentence.push('.');
-    let mut answer = String::new();
-    paragraph(&mut answer, 0, &sentence);
-    out.push_str(&styled(style, answer.trim_end()));
-    out.push('\n');
+    sentence
+}
+
+/// A paragraph below the answer, made harmless.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Note {
+    /// Good to know.
+    Plain(String),
+    /// Somebody has to look at it.
+    Doubtful(String),
+}
+
+/// What stands below the answer: why it is so, what waits to be confirmed, what is not in force though
+/// the file says it, and what the kernel does not hold.
+pub(crate) fn notes(status: &Status) -> Vec<Note> {
+    let mut notes = Vec::new();
     if !status.summary.is_empty() {
-        paragraph(out, 0, &escape(&status.summary));
+        notes.push(Note::Plain(escape(&status.summary)));
     }
-    trial(out, status);
-    for trouble in status.notify.iter().filter_map(super::notify::trouble) {
-        paragraph(out, 0, &trouble);
+    if let Some(trial) = &status.trial {
+        let by = by(&trial.who, trial.why.as_deref());
+        let left = span(trial.until - status.time);
+        notes.push(Note::Doubtful(format!(
+            "The configuration is on trial ({by}) and goes back in {left}: `uplinkctl confirm` keeps it."
+        )));
     }
+    if let Some(why) = &status.rolled_back {
+        notes.push(Note::Plain(escape(why)));
+    }
+    let troubles = status.notify.iter().filter_map(super::notify::trouble);
+    notes.extend(troubles.map(Note::Doubtful));
     let problem = status.last_problem.as_deref().map(escape);
     let kernel = match (status.settled, problem) {
-        (true, None) => return,
+        (true, None) => return notes,
         (true, Some(problem)) => format!("The last problem, solved since: {problem}"),
         (false, None) => "The kernel is being brought to what it should hold.".to_owned(),
         (false, Some(problem)) => {
             format!("The kernel does not hold all that it should: {problem}")
         }
     };
-    paragraph(out, 0, &kernel);
-}
-
-/// What waits to be confirmed, and what is not in force though the file says it.
-fn trial(out: &mut String, status: &Status) {
-    if let Some(trial) = &status.trial {
-        let by = by(&trial.who, trial.why.as_deref());
-        let left = span(trial.until - status.time);
-        let text = format!(
-            "The configuration is on trial ({by}) and goes back in {left}: `uplinkctl confirm` keeps it."
-        );
-        let mut lines = String::new();
-        paragraph(&mut lines, 0, &text);
-        out.push_str(&styled(DOUBTFUL, lines.trim_end()));
-        out.push('\n');
-    }
-    if let Some(why) = &status.rolled_back {
-        paragraph(out, 0, &escape(why));
-    }
+    notes.push(Note::Plain(kernel));
+    notes
 }
 
 fn by(who: &str, why: Option<&str>) -> String {
@@ -184,7 +206,7 @@ fn row(cells: [&str; 7]) -> String {
     format!("{name:NAME_MAX$}  {health:8}  {share:>5}  {measured:>8}  {rtt:>8}  {loss:>5}  {since}")
 }
 
-fn details(uplink: &UplinkStatus, now: f64) -> String {
+pub(crate) fn details(uplink: &UplinkStatus, now: f64) -> String {
     let mut text = escape(&uplink.interface);
     if let Some(gateway) = uplink.gateway {
         let _ = write!(text, " via {gateway}");
@@ -225,7 +247,7 @@ fn details(uplink: &UplinkStatus, now: f64) -> String {
     text
 }
 
-fn target(target: &TargetStatus) -> String {
+pub(crate) fn target(target: &TargetStatus) -> String {
     let state = match target.state {
         TargetState::Unknown => "not known yet".to_owned(),
         TargetState::Pass => match target.last_rtt_ms {
@@ -265,7 +287,7 @@ fn groups(out: &mut String, status: &Status) {
 }
 
 /// An uplink that a policy names, and that serves: its own line says as much.
-fn goes_without_saying(group: &GroupStatus) -> bool {
+pub(crate) fn goes_without_saying(group: &GroupStatus) -> bool {
     group.group.is_none() && group.tier == Some(1) && !group.last_resort && group.waiting.is_none()
 }
 
@@ -286,7 +308,7 @@ fn waits(group: &GroupStatus, waiting: &WaitingStatus, now: f64) -> String {
     )
 }
 
-fn served_by(group: &GroupStatus) -> String {
+pub(crate) fn served_by(group: &GroupStatus) -> String {
     if group.serving.is_empty() {
         return styled(BAD, "nothing");
     }
@@ -326,14 +348,14 @@ fn measured(uplink: &UplinkStatus, status: &Status) -> String {
 }
 
 /// The best of the targets that decide: the others may just be far away.
-fn rtt(uplink: &UplinkStatus) -> Option<f64> {
+pub(crate) fn rtt(uplink: &UplinkStatus) -> Option<f64> {
     deciding(uplink)
         .filter_map(|t| t.last_rtt_ms)
         .min_by(f64::total_cmp)
 }
 
 /// The least of the targets that decide: what is lost to one target only is not the line's fault.
-fn loss(uplink: &UplinkStatus) -> Option<f64> {
+pub(crate) fn loss(uplink: &UplinkStatus) -> Option<f64> {
     deciding(uplink)
         .filter(|t| t.sent > 0)
         .map(|t| t.loss)
@@ -344,7 +366,7 @@ fn deciding(uplink: &UplinkStatus) -> impl Iterator<Item = &TargetStatus> {
     uplink.targets.iter().filter(|t| t.decides)
 }
 
-fn has_two_families(status: &Status) -> bool {
+pub(crate) fn has_two_families(status: &Status) -> bool {
     let has = |family: Family| {
         let lines = status.uplinks.iter().filter(|u| !u.absent);
         lines.map(|u| u.family).any(|f| f == family)
@@ -354,7 +376,7 @@ fn has_two_families(status: &Status) -> bool {
 
 /// A name, with its family where there are two. One that would push the columns out of line is
 /// cut; JSON has it whole.
-fn label(name: &str, family: Family, has_two: bool) -> String {
+pub(crate) fn label(name: &str, family: Family, has_two: bool) -> String {
     let name = escape(name);
     if has_two {
         format!("{} {family}", shorten(&name, NAME_MAX - FAMILY_MAX))
@@ -381,4 +403,4 @@ fn colour(health: Health) -> Style {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

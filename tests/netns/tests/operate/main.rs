@@ -4,6 +4,7 @@ mod common;
 mod drain;
 mod prefer;
 mod probe;
+mod top;
 mod trial;
 
 use std::process::ExitCode;
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
         }
         probe {
             every_target_is_asked_and_the_answer_is_the_exit_code,
+        }
+        top {
+            it_shows_what_happens_and_keys_are_obeyed,
+            the_terminal_is_given_back_however_it_ends,
         }
         trial {
             a_reload_says_what_came_of_it,
