@@ -12,7 +12,7 @@ use uplinkd_api::ApiError;
 
 use crate::{
     access::Rights,
-    browser,
+    browser, page,
     peer::{Account, Peer, Shown},
     routes::Refusal,
     session,
@@ -68,6 +68,13 @@ fn admit(shared: &Shared, request: &Request) -> Result<Peer, Refusal> {
         },
         Some(Door::Tcp(local)) => {
             browser::check(request, *local).map_err(forbidden)?;
+            if page::is_open(request) {
+                return Ok(Peer {
+                    rights: Rights::Nothing,
+                    shown: Shown::Nothing,
+                    changers: String::new(),
+                });
+            }
             let (rights, shown) = credentials(shared, request.headers(), *local)?;
             // A browser adds the cookie to whatever page made it ask; it says which page that was.
             let is_safe = request.method().is_safe();

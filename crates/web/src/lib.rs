@@ -6,7 +6,7 @@
 //!
 //! [`bind`] opens the socket, [`serve`] serves it, [`Shared`] is what both sides hold. `gate` is who
 //! may come in: by the socket as the kernel names them (`peer`), by TCP with a `token`, and no page of
-//! another site (`browser`). `routes` is what is answered, `openapi` what is said of it, `connection`
+//! another site (`browser`). `page` is the dashboard, `routes` is what else is answered, `openapi` what is said of it, `connection`
 //! how little a client may take of us.
 
 mod access;
@@ -17,6 +17,7 @@ mod listener;
 mod log;
 mod openapi;
 mod operate;
+mod page;
 mod peer;
 mod routes;
 mod server;

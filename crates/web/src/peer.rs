@@ -31,7 +31,7 @@ impl Peer {
     pub(crate) fn user(&self) -> Option<u32> {
         match self.shown {
             Shown::Account(user) => Some(user),
-            Shown::Token | Shown::Session => None,
+            Shown::Token | Shown::Session | Shown::Nothing => None,
         }
     }
 }
@@ -45,6 +45,8 @@ pub(crate) enum Shown {
     Token,
     /// A cookie that was given for a token.
     Session,
+    /// Nothing: for what everybody may have.
+    Nothing,
 }
 
 /// The user at the other end of a socket.

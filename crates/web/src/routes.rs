@@ -29,7 +29,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     gate::gate,
     openapi::{self, Always, Asked, Changing, Named},
-    operate,
+    operate, page,
     peer::Peer,
     session,
     shared::{Refused, Request, Shared},
@@ -50,6 +50,7 @@ const NUMBER_MAX: u64 = 9_007_199_254_740_991;
 /// Everything that is served.
 pub(crate) fn routes(shared: Shared) -> Router {
     Router::from(documented())
+        .merge(page::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // Also before what is not there: who may not ask learns nothing.

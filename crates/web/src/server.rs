@@ -14,7 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{connection::Guarded, gate::Door, peer::Account, routes::routes, shared::Shared};
+use crate::{connection::Guarded, gate::Door, page, peer::Account, routes::routes, shared::Shared};
 
 /// Connections over the socket at a time; a further one is closed at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -39,6 +39,8 @@ pub async fn serve(listener: UnixListener, shared: Shared, stop: impl Future<Out
 
 /// The same for TCP.
 pub async fn serve_tcp(listener: TcpListener, shared: Shared, stop: impl Future<Output = ()>) {
+    // Beside the loop, before anybody asks for the page.
+    tokio::task::spawn_blocking(page::prepare);
     serve_all(&Listener::Tcp(listener), shared, stop).await;
 }
 

@@ -309,6 +309,96 @@ async fn a_follower_who_does_not_read_is_cut_and_holds_nobody_up() {
     assert!(!String::from_utf8_lossy(&rest).contains("last"));
 }
 
+#[tokio::test]
+async fn the_page_is_for_everybody_and_nothing_beside_it_is() {
+    let daemon = Daemon::start();
+    let page = daemon.get("/", "").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    for line in [
+        "content-type: text/html",
+        "content-security-policy: default-src 'none'; script-src 'self';",
+        "frame-ancestors 'none'",
+        "cache-control: no-cache",
+        "x-content-type-options: nosniff",
+        "vary: accept-encoding",
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+    let style = page
+        .split('"')
+        .find(|word| word.ends_with("/style.css"))
+        .unwrap();
+    let style = format!("/{style}");
+    let found = daemon.get(&style, "").await;
+    assert!(
+        found.starts_with("HTTP/1.1 200") && found.contains("immutable"),
+        "{found}"
+    );
+    let head = daemon.ask("HEAD", &style, "").await;
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    // What is not a file of it wants a token, however it is written, and nothing is sent to it.
+    for (method, path) in [
+        ("POST", "/"),
+        ("DELETE", &style),
+        ("GET", "/index.html"),
+        ("GET", "/page"),
+        ("GET", "/page/"),
+        ("GET", "/page/0/style.css"),
+        ("GET", "/page/../v1/policies"),
+        ("GET", "/%2e"),
+        ("GET", "//v1/policies"),
+        ("GET", &format!("{style}/../../v1/policies")),
+        ("GET", &style.replace("style", "styl%65")),
+    ] {
+        let answer = daemon.ask(method, path, "").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 401"),
+            "{method} {path}: {answer}"
+        );
+    }
+    let missing = daemon.get("/page/0/style.css", &bearer(READER)).await;
+    assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
+    // Nor is it for pages of other sites, or by another name.
+    for host in ["evil.example", "localhost:1"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let answer = daemon.raw(&request).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{host}: {answer}");
+    }
+    let framed = daemon.get("/", "Sec-Fetch-Site: cross-site\r\n").await;
+    assert!(framed.starts_with("HTTP/1.1 403"), "{framed}");
+}
+
+#[tokio::test]
+async fn the_page_is_sent_once_and_small() {
+    let daemon = Daemon::start();
+    let tag_of = |answer: &str| {
+        let line = answer.lines().find_map(|l| l.strip_prefix("etag: "));
+        line.unwrap().to_owned()
+    };
+    let plain = daemon.get("/", "").await;
+    let packed = daemon.get("/", "Accept-Encoding: gzip, br\r\n").await;
+    let length = |answer: &str| {
+        let line = answer
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length: "));
+        line.unwrap().parse::<usize>().unwrap()
+    };
+    assert!(length(&packed) < length(&plain) / 2);
+    assert!(packed.contains("content-encoding: gzip"), "{packed}");
+    assert_ne!(tag_of(&plain), tag_of(&packed), "one name for two contents");
+    let know = |tag: &str| format!("If-None-Match: \"other\", W/{tag}\r\n");
+    let same = daemon.get("/", &know(&tag_of(&plain))).await;
+    assert!(
+        same.starts_with("HTTP/1.1 304") && same.ends_with("\r\n\r\n"),
+        "{same}"
+    );
+    let other = daemon.get("/", &know(&tag_of(&packed))).await;
+    assert!(other.starts_with("HTTP/1.1 200"), "{other}");
+}
+
 const FAILBACK: &str = "/v1/groups/calls/failback";
 const SESSION: &str = "/v1/session";
 
@@ -418,7 +508,7 @@ async fn whole(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, request: &
     let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8(answer).unwrap()
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[expect(

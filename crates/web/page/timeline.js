@@ -1,0 +1,109 @@
+// What happened: events that belong together are one switch, which opens up to its reason and its effect.
+
+import { el } from "./dom.js";
+import { at, count, family, span } from "./words.js";
+
+/** The daemon remembers as many. */
+export const EVENTS_MAX = 1000;
+/** Switches and other entries that are shown. */
+const SHOWN_MAX = 60;
+/** What happens within so many seconds of each other belongs together. */
+const TOGETHER = 2;
+
+const CAUSES = ["health", "drained", "undrained", "preferred", "unpreferred", "failback-told", "reloaded", "rolled-back", "budget", "last-resort"];
+const EFFECTS = ["selection", "applied", "released"];
+
+/** Runs of events: what made traffic move, what moved, and that it was done. */
+function runsOf(events) {
+  const runs = [];
+  for (const event of events) {
+    const run = runs.at(-1);
+    const isNear = run && event.time - run.at(-1).time < TOGETHER && isPart(event) && run.every(isPart);
+    // What follows after something was moved and is done has moved something else.
+    const isOver = run?.some(isMove) && run.at(-1).kind === "applied" && CAUSES.includes(event.kind);
+    if (isNear && !isOver) run.push(event);
+    else runs.push([event]);
+  }
+  return runs;
+}
+
+const isMove = ({ kind }) => kind === "selection";
+const isPart = ({ kind }) => CAUSES.includes(kind) || EFFECTS.includes(kind);
+
+export function timeline(events, now, all) {
+  const runs = runsOf(events);
+  const entries = runs.map((run, index) => entry(run, runs.slice(index + 1), now)).filter((made) => made && (all || made.moved));
+  if (!entries.length) return el("li", { class: "quiet" }, all ? "Nothing yet." : "Nothing has moved traffic yet.");
+  return entries.reverse().slice(0, SHOWN_MAX).map((made) => made.node);
+}
+
+function entry(run, after, now) {
+  const selections = run.filter(isMove);
+  const key = run[0].id;
+  if (!selections.length) {
+    const node = run.map((event) => el("p", { class: event.level }, time(event), ` ${event.text}`));
+    return { moved: false, node: el("li", { "data-key": key }, node) };
+  }
+  const causes = causesOf(run);
+  const isBad = causes.some((event) => event.level === "warn");
+  return {
+    moved: true,
+    node: el("li", { "data-key": key },
+      el("details", {},
+        el("summary", { class: isBad ? "warn" : "info" }, time(selections[0]), ` ${title(selections)}`),
+        el("dl", { class: "why" },
+          el("dt", {}, "Reason"),
+          causes.length ? causes.map((event) => el("dd", {}, event.text))
+            : selections.map((event) => el("dd", {}, event.detail.reason ?? event.text)),
+          el("dt", {}, "Effect"),
+          selections.map((event) => el("dd", {}, moved(event))),
+          effects(run, causes, selections, after, now).map((text) => el("dd", {}, text))))),
+  };
+}
+
+/** Of what became of a line only the last word before anything moved counts. */
+function causesOf(run) {
+  const last = run.findLastIndex(isMove);
+  const line = ({ detail }) => `${detail.uplink} ${detail.family}`;
+  return run.filter((event, index) => CAUSES.includes(event.kind) && (event.kind !== "health"
+    || (index < last && !run.slice(index + 1, last).some((later) => later.kind === "health" && line(later) === line(event)) && isNamed(event, run))));
+}
+
+/** Whether a line came or went with what moved. */
+function isNamed({ detail: { uplink } }, run) {
+  return run.filter(isMove).some(({ detail: { before = [], after = [] } }) => {
+    const has = (shares) => shares.some((share) => share.uplink === uplink);
+    return has(before) !== has(after);
+  });
+}
+
+const time = (event) => el("time", { datetime: new Date(event.time * 1000).toISOString() }, at(event.time));
+const names = (shares) => shares.map((share) => share.uplink).join(" + ") || "nobody";
+
+function title(selections) {
+  const [first] = selections;
+  const { before = [], after = [], group } = first.detail;
+  const gone = before.filter((b) => !after.some((a) => a.uplink === b.uplink));
+  const came = after.filter((a) => !before.some((b) => b.uplink === a.uplink));
+  const more = selections.length > 1 ? `, and ${count(selections.length - 1, "more selection")}` : "";
+  if (gone.length && !came.length) return `${names(gone)} out: ${names(after)} alone ${after.length === 1 ? "serves" : "serve"} ${group}${more}`;
+  if (came.length && !gone.length) return `${names(came)} in: ${names(after)} ${after.length === 1 ? "serves" : "serve"} ${group}${more}`;
+  return `${names(after)} instead of ${names(before)} in ${group}${more}`;
+}
+
+function moved({ detail }) {
+  const shares = (all) => (all ?? []).map((s) => `${s.uplink} (${s.weight})`).join(" + ") || "nobody";
+  return `Group ${detail.group}, ${family(detail.family)}: ${shares(detail.after)} instead of ${shares(detail.before)}`;
+}
+
+function effects(run, causes, selections, after, now) {
+  const told = [];
+  const applied = run.findLast((event) => event.kind === "applied");
+  if (applied) told.push(`The kernel was as it should be ${span(Math.max(0, applied.time - (causes[0] ?? run[0]).time))} after the reason was known.`);
+  const released = run.filter((event) => event.kind === "released");
+  for (const event of released) told.push(event.text);
+  const first = selections[0];
+  const next = after.flat().find((event) => isMove(event) && event.detail.group === first.detail.group && event.detail.family === first.detail.family);
+  told.push(next ? `It lasted ${span(next.time - first.time)}.` : `It has lasted for ${span(Math.max(0, now - first.time))}.`);
+  return told;
+}
