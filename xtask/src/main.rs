@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod demo;
+mod node;
 mod python;
 mod setup;
 mod tests;

@@ -78,6 +78,22 @@ const BESIDE: &[Program] = &[
     },
 ];
 
+/// What tests of the dashboard look at it with.
+const BROWSER: [Program; 3] = [
+    Program {
+        name: "chromium",
+        package: "chromium",
+    },
+    Program {
+        name: "node",
+        package: "nodejs",
+    },
+    Program {
+        name: "npm",
+        package: "npm",
+    },
+];
+
 /// What a virtual machine is made with.
 const EMULATOR: [Program; 5] = [
     Program {
@@ -137,6 +153,11 @@ pub(crate) fn ensure_nft() -> Result<()> {
 /// say that they were skipped.
 pub(crate) fn ensure_programs_beside() {
     install(BESIDE);
+}
+
+/// Installs a browser and what it is driven by, as [`ensure_programs_beside`].
+pub(crate) fn ensure_browser() {
+    install(&BROWSER);
 }
 
 /// Makes sure that a virtual machine can be made here.
@@ -225,9 +246,16 @@ fn install_packages(missing: &[&str]) {
 }
 
 fn is_there(program: &Program) -> bool {
-    ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"]
-        .iter()
-        .any(|folder| std::path::Path::new(folder).join(program.name).is_file())
+    [
+        "/usr/sbin",
+        "/sbin",
+        "/usr/bin",
+        "/bin",
+        "/usr/local/sbin",
+        "/usr/local/bin",
+    ]
+    .iter()
+    .any(|folder| std::path::Path::new(folder).join(program.name).is_file())
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

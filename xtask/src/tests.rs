@@ -7,7 +7,7 @@ use uplinkd_lab::harness;
 
 use crate::{
     bench::{print::talk, program},
-    python, setup, tidy,
+    node, python, setup, tidy,
     vm::{self, Vm},
 };
 
@@ -21,10 +21,15 @@ pub(crate) fn run() -> Result<()> {
         setup::ensure_programs_beside();
         setup::ensure_unpacked();
     }
-    match python::ensure_schemathesis() {
-        // The test that needs it says that it was skipped.
-        Err(error) if !is_ci => talk(&format!("without schemathesis: {error:#}")),
-        ensured => ensured?,
+    for (what, ensured) in [
+        ("schemathesis", python::ensure_schemathesis()),
+        ("a browser", ensure_browser(is_ci)),
+    ] {
+        match ensured {
+            // The tests that need it say that they were skipped.
+            Err(error) if !is_ci => talk(&format!("without {what}: {error:#}")),
+            ensured => ensured?,
+        }
     }
     step("tidy", tidy::run)?;
     step("format", || setup::cargo(&["fmt", "--all", "--check"]))?;
@@ -82,6 +87,14 @@ fn run_tests(is_ci: bool) -> Result<()> {
     let outcome = setup::cargo_with(&tests, &[(harness::REPORT, name)]);
     talk(fs::read_to_string(&report)?.trim_end());
     outcome
+}
+
+/// Elsewhere than in CI only what drives a browser: that is small, and a browser is not.
+fn ensure_browser(is_ci: bool) -> Result<()> {
+    if is_ci {
+        setup::ensure_browser();
+    }
+    node::ensure_driver()
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
