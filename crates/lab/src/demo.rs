@@ -7,6 +7,8 @@
 mod prompt;
 mod round;
 mod screen;
+mod switches;
+mod window;
 
 use std::{
     fs,
@@ -19,12 +21,14 @@ use uplinkd_model::Family;
 
 use crate::{
     addresses::Isp,
-    faults::{Broken, Fault},
+    faults::Fault,
     router::{Places, RouterDaemon, find_program, remove_when_interrupted},
     topology::{Lab, LabSpec},
     traffic::{PORT, Servers, Shares, Transport, shares},
 };
 use screen::Screen;
+use switches::Switches;
+pub use window::Outside;
 
 /// How long the daemon may take until all uplinks serve.
 const READY_MAX: Duration = Duration::from_secs(20);
@@ -37,7 +41,7 @@ const SHARE_TOLERANCE: f64 = 5.0;
 const COUNTED: usize = 1000;
 
 /// What is wanted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Check, and ask nothing.
     pub is_script: bool,
@@ -51,13 +55,15 @@ pub struct Options {
     pub uplinkctl: Option<PathBuf>,
     /// Where the daemon's log is copied to at the end.
     pub log: Option<PathBuf>,
+    /// Where a browser of this machine finds the dashboard; `None`: nowhere.
+    pub outside: Option<Outside>,
 }
 
 /// Runs the demonstration. Returns whether everything was as expected.
 ///
 /// # Errors
 /// When it cannot be shown at all: no daemon, no namespaces, nobody reading.
-pub fn run(options: Options) -> Result<bool> {
+pub fn run(mut options: Options) -> Result<bool> {
     let program = |given: &Option<PathBuf>, name: &str| match given {
         Some(path) => fs::canonicalize(path)
             .with_context(|| format!("there is no program {}", path.display())),
@@ -77,16 +83,28 @@ pub fn run(options: Options) -> Result<bool> {
     interrupts.watch(lab.folder());
     introduce(&mut screen, &lab, start.elapsed())?;
     let places = Places::new(&lab)?;
-    places.write_config(&config(&lab))?;
+    let mut config = config(&lab);
+    let mut link = None;
+    if let Some(outside) = &options.outside {
+        let (api, told) = outside.settle(&lab.folder().join("tokens"))?;
+        config.push_str(&api);
+        link = Some(told);
+    }
+    places.write_config(&config)?;
     let _servers = Servers::start(lab.internet(), PORT)?;
+    let switches = Switches::new(&lab);
     let demo = Demo {
         lab: &lab,
         daemon: RouterDaemon::start(&lab, &places, &uplinkd, &["run"], &[])?,
         places: &places,
         uplinkctl,
-        broken: Vec::new(),
+        switches: &switches,
+        link,
     };
-    let result = demo.play(&options, &mut screen);
+    let result = match options.outside.take() {
+        None => demo.play(&options, &mut screen),
+        Some(outside) => switches.in_view(outside, || demo.play(&options, &mut screen)),
+    };
     if let Some(path) = &options.log {
         let copied = fs::copy(places.log(), path);
         copied.with_context(|| format!("cannot write {}", path.display()))?;
@@ -95,18 +113,21 @@ pub fn run(options: Options) -> Result<bool> {
 }
 
 /// A demonstration in progress.
-struct Demo<'a> {
+struct Demo<'a, 'l> {
     lab: &'a Lab,
     daemon: RouterDaemon,
     places: &'a Places,
     uplinkctl: PathBuf,
-    /// What the person at the prompt broke.
-    broken: Vec<Broken<'a>>,
+    /// What the person at the prompt, or before the page, broke.
+    switches: &'a Switches<'l>,
+    /// Where the page is.
+    link: Option<String>,
 }
 
-impl Demo<'_> {
-    fn play(mut self, options: &Options, screen: &mut Screen) -> Result<bool> {
+impl Demo<'_, '_> {
+    fn play(self, options: &Options, screen: &mut Screen) -> Result<bool> {
         self.wait_ready(screen)?;
+        self.show_link(screen)?;
         self.show_status(screen)?;
         let faults = match (options.faults.as_slice(), options.is_script) {
             ([], true) => vec![Fault::Carrier, Fault::Silent, Fault::Upstream],
@@ -117,9 +138,10 @@ impl Demo<'_> {
             round::play(&self, fault, screen)?;
         }
         if !options.is_script {
-            prompt::ask(&mut self, screen)?;
+            self.show_link(screen)?;
+            prompt::ask(&self, screen)?;
         }
-        self.broken.clear();
+        self.switches.heal(None)?;
         self.good_bye(screen)?;
         screen.verdict()
     }
@@ -133,6 +155,13 @@ impl Demo<'_> {
         screen.line(&format!(
             "uplinkd routes; every uplink serves after {took} ms."
         ))
+    }
+
+    fn show_link(&self, screen: &mut Screen) -> Result<()> {
+        let Some(link) = &self.link else {
+            return Ok(());
+        };
+        screen.line(&format!("\nIn a browser, with switches:\n  {link}\n"))
     }
 
     /// Whether new connections fail nowhere and use all of these lines.

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use uplinkd_lab::{
-    Fault, Isp, Lab, LabSpec, Netns, demo, enter_private, router::remove_when_interrupted,
+    Fault, Isp, Lab, LabSpec, Netns,
+    demo::{self, Outside},
+    enter_private,
+    router::remove_when_interrupted,
 };
 
 /// A network laboratory on this machine: a LAN, a router, internet providers and an internet, made
@@ -88,8 +91,13 @@ struct RunArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let outside = match &cli.command {
+        // A script has no browser. Without a port there is everything but the page.
+        Sub::Demo(arguments) if !arguments.script => Outside::open().ok(),
+        Sub::Demo(_) | Sub::Run(_) => None,
+    };
     let result = enter_private().and_then(|()| match cli.command {
-        Sub::Demo(arguments) => run_demo(arguments),
+        Sub::Demo(arguments) => run_demo(arguments, outside),
         Sub::Run(arguments) => run_command(arguments),
     });
     result.unwrap_or_else(|e| {
@@ -98,7 +106,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn run_demo(arguments: DemoArgs) -> Result<ExitCode> {
+fn run_demo(arguments: DemoArgs, outside: Option<Outside>) -> Result<ExitCode> {
     let is_good = demo::run(demo::Options {
         is_script: arguments.script,
         faults: arguments.faults,
@@ -106,6 +114,7 @@ fn run_demo(arguments: DemoArgs) -> Result<ExitCode> {
         uplinkd: arguments.uplinkd,
         uplinkctl: arguments.uplinkctl,
         log: arguments.log,
+        outside,
     })?;
     Ok(if is_good {
         ExitCode::SUCCESS

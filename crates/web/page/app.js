@@ -4,7 +4,7 @@ import { Refused, forgetSession, get, logIn, logOut, mayHaveSession } from "./ap
 import { startCharts, updateCharts } from "./charts.js";
 import { $, el, show } from "./dom.js";
 import { startLab, updateLab } from "./lab.js";
-import { say, startOrders, trouble } from "./orders.js";
+import { startOrders, trouble } from "./orders.js";
 import { policyTable, startExplain, uplinkChoice } from "./policies.js";
 import { EVENTS_MAX, timeline } from "./timeline.js";
 import { cards, groups } from "./uplinks.js";
@@ -185,11 +185,12 @@ $("all-events").addEventListener("change", drawTimeline);
 document.addEventListener("visibilitychange", () => (document.hidden ? rest() : begin()));
 startOrders(refresh);
 startExplain();
-startCharts(say);
 
 // A link may bring a token along, behind the # that no server is told of.
 const link = new URLSearchParams(location.hash.slice(1));
 if (link.has("lab")) startLab();
+// A laboratory has no longer past.
+startCharts(link.has("lab") ? 600 : null);
 if (link.has("token")) {
   history.replaceState(null, "", link.has("lab") ? "#lab" : location.pathname);
   enter(link.get("token"));

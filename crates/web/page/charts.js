@@ -38,7 +38,8 @@ const CHARTS = {
   rate: { unit: bits, value: (slot) => (slot.rx == null ? null : (slot.rx * 8) / step), below: (slot) => (slot.tx == null ? null : (-slot.tx * 8) / step) },
 };
 
-export function startCharts() {
+export function startCharts(seconds) {
+  range = seconds ?? range;
   show($("range"), RANGES.map(([word, seconds]) => el("option", { value: seconds }, word)));
   $("range").value = range;
   $("range").addEventListener("change", () => {

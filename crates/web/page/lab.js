@@ -14,8 +14,8 @@ export function startLab() {
     const { isp, fault } = event.target.closest("[data-isp]")?.dataset ?? {};
     if (!isp) return;
     try {
-      const path = `lab/${encodeURIComponent(isp)}/`;
-      await post(path + (fault ? `break/${encodeURIComponent(fault)}` : "heal"));
+      const path = `lab/${isp}/`;
+      await post(path + (fault ? `break/${fault}` : "heal"));
       say(fault ? `${isp} is broken now: ${fault}` : `${isp} is healed`);
     } catch (error) {
       say(error.message);

@@ -85,7 +85,7 @@ function title(selections) {
   const { before = [], after = [], group } = first.detail;
   const gone = before.filter((b) => !after.some((a) => a.uplink === b.uplink));
   const came = after.filter((a) => !before.some((b) => b.uplink === a.uplink));
-  const more = selections.length > 1 ? `, and ${count(selections.length - 1, "more selection")}` : "";
+  const more = selections.length > 1 ? `, and ${count(selections.length - 1, "more selection")}` : ` (${family(first.detail.family)})`;
   if (gone.length && !came.length) return `${names(gone)} out: ${names(after)} alone ${after.length === 1 ? "serves" : "serve"} ${group}${more}`;
   if (came.length && !gone.length) return `${names(came)} in: ${names(after)} ${after.length === 1 ? "serves" : "serve"} ${group}${more}`;
   return `${names(after)} instead of ${names(before)} in ${group}${more}`;

@@ -65,7 +65,7 @@ impl Order {
 }
 
 /// Takes orders until `quit` or the end of the input.
-pub(super) fn ask(demo: &mut Demo<'_>, screen: &mut Screen) -> Result<()> {
+pub(super) fn ask(demo: &Demo<'_, '_>, screen: &mut Screen) -> Result<()> {
     screen.title("your turn")?;
     screen.line(HELP)?;
     let mut lines = io::stdin().lock().lines();
@@ -92,32 +92,19 @@ pub(super) fn ask(demo: &mut Demo<'_>, screen: &mut Screen) -> Result<()> {
     }
 }
 
-fn obey(demo: &mut Demo<'_>, order: &Order, screen: &mut Screen) -> Result<()> {
+fn obey(demo: &Demo<'_, '_>, order: &Order, screen: &mut Screen) -> Result<()> {
     match order {
         Order::Break(isp, fault) => {
-            anyhow::ensure!(demo.lab.isps().any(|i| i == *isp), "there is no {isp} here");
-            let is_twice = demo
-                .broken
-                .iter()
-                .any(|b| b.isp() == *isp && b.fault().is_same_kind(*fault));
-            anyhow::ensure!(!is_twice, "{isp} is broken that way already; see `heal`");
-            demo.broken.push(fault.apply(demo.lab, *isp)?);
+            demo.switches.break_line(*isp, *fault)?;
             screen.line(&format!("  {isp} is broken now: {fault}"))
         }
         Order::Heal(isp) => {
-            let is_meant = |i: Isp| isp.is_none_or(|wanted| wanted == i);
-            let (meant, rest) = std::mem::take(&mut demo.broken)
-                .into_iter()
-                .partition::<Vec<_>, _>(|b| is_meant(b.isp()));
-            demo.broken = rest;
-            if meant.is_empty() {
+            let healed = demo.switches.heal(*isp)?;
+            if healed.is_empty() {
                 return screen.line("  nothing was broken there");
             }
-            // The last fault first: each was laid over what was there before it.
-            for broken in meant.into_iter().rev() {
-                let text = format!("  {} healed: {}", broken.isp(), broken.fault());
-                broken.heal()?;
-                screen.line(&text)?;
+            for (isp, fault) in healed {
+                screen.line(&format!("  {isp} healed: {fault}"))?;
             }
             Ok(())
         }

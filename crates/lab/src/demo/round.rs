@@ -32,7 +32,7 @@ const SICK: Duration = Duration::from_secs(5);
 /// Which line a flow takes is a throw of the dice; so many throws for the right one.
 const FLOW_TRIES_MAX: usize = 60;
 
-pub(super) fn play(demo: &Demo<'_>, fault: Fault, screen: &mut Screen) -> Result<()> {
+pub(super) fn play(demo: &Demo<'_, '_>, fault: Fault, screen: &mut Screen) -> Result<()> {
     let isp = Isp::new(1).context("there is a first provider")?;
     screen.title(&format!("{isp} fails: {fault} ({})", explain(fault)))?;
     demo.show_shares(screen, true)?;
@@ -62,7 +62,7 @@ pub(super) fn play(demo: &Demo<'_>, fault: Fault, screen: &mut Screen) -> Result
 }
 
 /// Mends the line and watches how it is used again, and whether that disturbs anybody.
-fn come_back(demo: &Demo<'_>, broken: Broken<'_>, screen: &mut Screen) -> Result<()> {
+fn come_back(demo: &Demo<'_, '_>, broken: Broken<'_>, screen: &mut Screen) -> Result<()> {
     let (isp, was_deadly) = (broken.isp(), is_deadly(broken.fault()));
     let other = Isp::new(2).context("there is a second provider")?;
     let bystander = flow_over(demo, Transport::Udp, other)?;
@@ -173,7 +173,7 @@ fn tell_flow(
 }
 
 /// A flow whose connection this provider's line carries.
-fn flow_over(demo: &Demo<'_>, transport: Transport, isp: Isp) -> Result<Flow> {
+fn flow_over(demo: &Demo<'_, '_>, transport: Transport, isp: Isp) -> Result<Flow> {
     let spec = FlowSpec::new(transport, demo.lab.servers(Family::V4)[2]);
     for _ in 0..FLOW_TRIES_MAX {
         let flow = Flow::start(demo.lab.client(), spec)?;

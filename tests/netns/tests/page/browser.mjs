@@ -12,8 +12,8 @@ const { PAGE_URL: URL, PAGE_TOKEN: TOKEN, PAGE_READER: READER, PAGE_BROWSER: BRO
 const PATIENCE = Number(process.env.PAGE_PATIENCE_MS);
 
 /** Has something done to the network. */
-const hands = connect(process.env.PAGE_HANDS);
-const answers = createInterface({ input: hands })[Symbol.asyncIterator]();
+const hands = process.env.PAGE_HANDS && connect(process.env.PAGE_HANDS);
+const answers = hands && createInterface({ input: hands })[Symbol.asyncIterator]();
 async function have(order) {
   hands.write(`${order}\n`);
   const { value } = await answers.next();
@@ -34,7 +34,7 @@ async function open({ complaints = [], ...options } = {}) {
   });
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => {
-    if (!request.url().startsWith(URL)) complaints.push(`asks ${request.url()}`);
+    if (!request.url().startsWith(new global.URL("/", URL).href)) complaints.push(`asks ${request.url()}`);
   });
   await page.goto(URL);
   return page;
@@ -263,6 +263,31 @@ const visits = {
     assert.ok(await page.evaluate(() => document.activeElement.closest("#uplinks") !== null));
   },
 
+  async demo() {
+    const page = await open();
+    await card(page, "isp2").waitFor();
+    assert.ok(!page.url().includes("token"), page.url());
+    const lab = page.getByRole("region", { name: "Laboratory" });
+    await is(health(page, "isp2"), "up");
+    await accessible(page, "the laboratory");
+    await lab.getByRole("button", { name: "Silence isp2" }).click();
+    await is(lab, "broken: silent");
+    await is(health(page, "isp2"), "down");
+    await is(page.locator("#timeline details").first(), "isp2 out");
+    await lab.getByRole("button", { name: "Spoil isp2" }).click();
+    await is(lab, "broken: silent, loss:30");
+    await lab.getByRole("button", { name: "Heal isp2" }).click();
+    await is(health(page, "isp2"), "up");
+    await shot(page, "demo");
+    assert.deepEqual(page.complaints, []);
+    // Elsewhere there is nothing of the kind, and nobody asks for it.
+    await page.goto("about:blank");
+    await page.goto(new global.URL("/", URL).href);
+    await card(page, "isp2").waitFor();
+    assert.ok(!(await lab.isVisible()));
+    assert.deepEqual(page.complaints, []);
+  },
+
   async weight() {
     const page = await open();
     const responses = [];
@@ -333,7 +358,7 @@ const visits = {
 try {
   await visits[process.argv[2]]();
   await browser.close();
-  hands.end();
+  hands?.end();
 } catch (error) {
   console.error(error.stack ?? error);
   process.exit(1);

@@ -9,7 +9,7 @@ use anyhow::Result;
 use uplinkd_lab::harness;
 use uplinkd_netns_tests::config;
 
-use stage::{play, play_with};
+use stage::{play, play_demo, play_with};
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         ("everybody_can_use_it_light_dark_and_on_a_phone", || {
             play("everybody")
         }),
+        ("the_demonstration_has_switches", play_demo),
         ("it_is_small_and_quick", small_and_quick),
     ];
     harness::run(tests)

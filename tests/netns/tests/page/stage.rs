@@ -2,7 +2,8 @@
 
 use std::{
     env,
-    fs::{self, Permissions},
+    ffi::OsStr,
+    fs::{self, File, Permissions},
     io::{BufRead as _, BufReader, Write as _, stdout},
     os::unix::{
         fs::PermissionsExt as _,
@@ -14,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use uplinkd_lab::{
-    Broken, Fault, LabSpec,
+    Broken, Fault, Lab, LabSpec, Output, RouterDaemon, find_program,
     programs::{Missing, find},
     stretched,
     traffic::{Load, Transport},
 };
-use uplinkd_netns_tests::{EVENTUALLY, Rig, config, isp, servers};
+use uplinkd_netns_tests::{EVENTUALLY, Rig, config, isp, servers, within};
 
 /// A token that may change things, and one that may not.
 const TOKEN: &str = "the-token-of-whoever-keeps-this-router";
@@ -29,6 +30,8 @@ const READER: &str = "the-token-of-whoever-looks-after-it";
 const PORT: u16 = 8177;
 /// How long a visit may take.
 const VISIT_MAX: Duration = Duration::from_secs(60);
+/// How long the demonstration may take until it asks, and a visit after that.
+const DEMO_MAX: Duration = Duration::from_secs(90);
 /// Connections that the LAN makes meanwhile, each second.
 const RATE: u32 = 20;
 
@@ -92,46 +95,83 @@ fn visit_page(rig: &Rig, tools: &Tools, visit: &str, config: &str) -> Result<()>
     let folder = rig.lab().folder();
     let path = folder.join("hands.sock");
     let listener = UnixListener::bind(&path)?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page/browser.mjs");
-    // Whatever the browser starts ends with the first process of a namespace of process ids.
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--propagation", "private"])
-        .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"])
-        .arg(&tools.node)
-        .arg(script)
-        .arg(visit)
-        .current_dir(folder)
-        .env("HOME", folder)
-        .env("PAGE_HANDS", &path)
-        .env("PAGE_MODULES", &tools.modules)
-        .env("PAGE_BROWSER", &tools.browser)
-        .env("PAGE_URL", format!("http://127.0.0.1:{PORT}/"))
-        .env("PAGE_TOKEN", TOKEN)
-        .env("PAGE_READER", READER)
-        .env(
-            "PAGE_PATIENCE_MS",
-            stretched(EVENTUALLY).as_millis().to_string(),
-        );
+    let mut command = tools.browse(folder, visit, &format!("http://127.0.0.1:{PORT}/"));
+    command.env("PAGE_HANDS", &path);
     let output = thread::scope(|scope| {
         scope.spawn(|| Hands::new(rig, config).obey(&listener));
         let output = rig.lab().router().output(command, "", VISIT_MAX);
         // The hands wait for somebody to come, and for what they say.
-        if let Ok(stream) = UnixStream::connect(&path) {
-            drop(stream);
-        }
+        drop(UnixStream::connect(&path));
         output
     })?;
-    ensure!(
-        output.status.success(),
-        "{}{}\n{}",
-        output.stdout,
-        output.stderr,
-        rig.daemon()?.log_tail()
-    );
-    // Figures, for whoever reads along.
-    let _ = stdout().write_all(output.stdout.as_bytes());
+    told(&output).with_context(|| rig.daemon().map(RouterDaemon::log_tail).unwrap_or_default())
+}
+
+/// Plays a visit to the page of the demonstration, while that waits for orders.
+pub(crate) fn play_demo() -> Result<()> {
+    let tools = Tools::find()?;
+    let demo = find_program("uplink-lab")?;
+    // Any place with a loopback.
+    let lab = Lab::build(LabSpec::default())?;
+    let said = lab.folder().join("said");
+    // It goes on as long as somebody may say something.
+    let line = format!("sleep {} | {} demo", DEMO_MAX.as_secs(), demo.display());
+    let mut command = corner("sh");
+    command
+        .args(["-c", &line])
+        .stdout(File::create(&said)?)
+        .stderr(File::create(lab.folder().join("complained"))?);
+    let _demo = lab.router().spawn(command)?;
+    let read = || fs::read_to_string(&said).map_err(Into::into);
+    within("the demonstration is ready", DEMO_MAX, || {
+        read().map(|text: String| text.contains("your turn"))
+    })?;
+    let text: String = read()?;
+    let link = text.split_whitespace().find(|w| w.starts_with("http://"));
+    let link = link.context("it tells where the page is")?;
+    let command = tools.browse(lab.folder(), "demo", link);
+    told(&lab.router().output(command, "", VISIT_MAX)?)
+}
+
+/// A program with which all that it starts ends: the first process of a namespace of process ids.
+fn corner(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private"])
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .arg(program);
+    command
+}
+
+/// Figures, for whoever reads along; or what went wrong.
+fn told(output: &Output) -> Result<()> {
+    let (out, err) = (&output.stdout, &output.stderr);
+    ensure!(output.status.success(), "{out}{err}");
+    let _ = stdout().write_all(out.as_bytes());
     Ok(())
+}
+
+impl Tools {
+    /// A browser that plays a visit.
+    fn browse(&self, folder: &Path, visit: &str, url: &str) -> Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page/browser.mjs");
+        let mut command = corner(&self.node);
+        command
+            .arg(script)
+            .arg(visit)
+            .current_dir(folder)
+            .env("HOME", folder)
+            .env("PAGE_MODULES", &self.modules)
+            .env("PAGE_BROWSER", &self.browser)
+            .env("PAGE_URL", url)
+            .env("PAGE_TOKEN", TOKEN)
+            .env("PAGE_READER", READER)
+            .env(
+                "PAGE_PATIENCE_MS",
+                stretched(EVENTUALLY).as_millis().to_string(),
+            );
+        command
+    }
 }
 
 /// What is done to the network and to the file.
