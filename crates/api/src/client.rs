@@ -22,7 +22,7 @@ use crate::{
     Budgeted,
     explain::{Explain, ExplainConnection},
     history::{History, HistoryQuery, Report, ReportQuery},
-    message::{ApiError, Event, Events, Failback, Status},
+    message::{ApiError, Event, Events, Failback, Status, Support},
     notify::NotifyTested,
     operate::{Operated, Probed},
     path,
@@ -216,6 +216,29 @@ impl Client {
         };
         self.get(&format!("{}?{}", path::REPORT, query.to_query()))
             .await
+    }
+
+    /// What only the daemon sees, for a report of something that went wrong.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 403 for who may not change anything.
+    pub async fn support(&self) -> Result<Support, ClientError> {
+        self.ask_within(LONG_PATIENCE, Method::GET, path::SUPPORT)
+            .await
+    }
+
+    /// The figures for Prometheus, as text.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        self.within(PATIENCE, async {
+            let response = self.request(Method::GET, path::METRICS).await?;
+            let body = self.succeeded(response).await?;
+            let bytes = self.collect(body).await?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        })
+        .await
     }
 
     /// Lets a group return to its better level now.

@@ -14,6 +14,7 @@
 //! | `GET /v1/history?uplink=&since=&until=&step=&format=` | [`History`], or CSV |
 //! | `GET /v1/report?month=&format=` | [`Report`], or CSV |
 //! | `GET /metrics` | for Prometheus, in its text format |
+//! | `GET /v1/support` | [`Support`]; only for who may change something |
 //! | `POST /v1/groups/NAME/failback` | [`Failback`]; like all that follow, only for who may change something |
 //! | `POST /v1/uplinks/NAME/drain?for=SECONDS` | [`Operated`]; no new connections by it; without `for` until undrained |
 //! | `POST /v1/uplinks/NAME/undrain` | [`Operated`] |
@@ -62,8 +63,8 @@ pub use history::{
 };
 pub use message::{
     ApiError, BudgetStatus, Budgeted, Event, Events, Failback, GroupStatus, Level, ReserveStatus,
-    ServingStatus, State, Status, SysctlStatus, TargetState, TargetStatus, TcpStatus, TierStatus,
-    UplinkStatus, WaitingStatus, YieldingStatus,
+    ServingStatus, State, Status, Support, SysctlStatus, TargetState, TargetStatus, TcpStatus,
+    TierStatus, UplinkStatus, WaitingStatus, YieldingStatus,
 };
 pub use notify::{NotifyResult, NotifyStatus, NotifyTested};
 pub use operate::{
@@ -102,6 +103,8 @@ pub mod path {
     pub const REPORT: &str = "/v1/report";
     /// For Prometheus; outside of `/v1`, where it looks for it.
     pub const METRICS: &str = "/metrics";
+    /// [`crate::Support`]; only for who may change something.
+    pub const SUPPORT: &str = "/v1/support";
     /// [`crate::Failback`], by POST; `{name}` stands for the group.
     pub const FAILBACK: &str = "/v1/groups/{name}/failback";
     /// [`crate::Budgeted`], by POST; `{name}` stands for the uplink, `{used}` for the bytes that it has used.

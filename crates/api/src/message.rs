@@ -1,6 +1,6 @@
 //! Status and events, as they go over the wire. Field names are the contract; the order is not.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -366,6 +366,13 @@ pub struct Budgeted {
     pub uplink: String,
     /// What counts now, for people.
     pub text: String,
+}
+
+/// What only the daemon sees, for a report of something that went wrong. Secrets are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Support {
+    /// Texts for people, by what they are: `config.toml`, `kernel.txt`, `plan.txt`, `samples.csv`, …
+    pub texts: BTreeMap<String, String>,
 }
 
 /// Events that the daemon still remembers.

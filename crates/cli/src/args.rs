@@ -40,6 +40,7 @@ Examples:
   uplinkctl reload --confirm 60s        a new file, and back if that was wrong
   uplinkctl history isp1 --since 6h     how was it, over time?
   uplinkctl report --month 2026-11      outages, loss, traffic: the sheet for a provider
+  uplinkctl report --bug                what went wrong, as a file for its makers
   uplinkctl replay /var/lib/uplinkd/record --with other.toml
                                         what would other numbers have done?
 
@@ -204,6 +205,10 @@ pub(crate) enum Command {
     /// Availability, each outage with its length and its cause, loss and percentiles of round-trip times,
     /// traffic and budget. Time without a daemon counts neither as up nor as down. Months are those of the
     /// router's local time.
+    ///
+    /// With --bug a readable file for a report of a mistake of uplinkd itself: versions, configuration,
+    /// status, events, figures, what the kernel holds and what is different, the newest samples, and the
+    /// journal, without secrets. All of it is there for root and whoever may change something.
     Report(ReportArgs),
     /// Try a file on recorded history: when would it have failed over?
     ///
@@ -273,6 +278,15 @@ pub(crate) struct ReportArgs {
     /// Print comma-separated values, for spreadsheets
     #[arg(long)]
     pub(crate) csv: bool,
+    /// Instead, write what a maintainer needs to find a mistake of uplinkd into a file
+    #[arg(long, conflicts_with_all = ["month", "json", "csv"])]
+    pub(crate) bug: bool,
+    /// With other addresses in place of public ones and of hardware, the same for the same
+    #[arg(long, requires = "bug")]
+    pub(crate) anonymize: bool,
+    /// The file to write, which must not exist; `-` prints it
+    #[arg(long, value_name = "FILE", requires = "bug")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 const REPLAY_AFTER: &str = "\

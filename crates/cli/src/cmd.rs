@@ -1,6 +1,7 @@
 //! The commands.
 
 mod budget;
+mod bug;
 mod events;
 mod explain;
 mod failback;

@@ -3,6 +3,7 @@
 //! Text may hold colour; whoever writes it takes that out where it is not wanted. Colour only
 //! repeats what the words say.
 
+pub(crate) mod anonymous;
 pub(crate) mod connection;
 pub(crate) mod event;
 pub(crate) mod explain;

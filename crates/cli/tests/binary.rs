@@ -13,7 +13,7 @@ use std::{
 use uplinkd_api::{
     ApiError, Budgeted, Decision, DecisionKind, Event, Explain, ExplainQuery, Failback, History,
     Level, NotifyResult, NotifyTested, Operated, Policies, Probed, ReserveStatus, State, Status,
-    socket_path,
+    Support, socket_path,
 };
 use uplinkd_web::{Operation, Refused, Request, Shared, bind, serve};
 
@@ -71,6 +71,67 @@ fn exit_codes_answer_the_question() {
     assert!(String::from_utf8_lossy(&gone.stderr).contains("no such connection"));
     assert_eq!(daemon.ctl("").status.code(), Some(2));
     assert_eq!(daemon.ctl("--help").status.code(), Some(0));
+}
+
+#[test]
+fn a_report_of_a_mistake_has_its_parts_and_no_secret_whoever_let_it_through() {
+    let daemon = Daemon::start(State::Up);
+    for text in [
+        "asked https://hooks.example.org/secret-6/secret-7: 500",
+        r#"webhook "token": "secret-8 secret-9", password: secret-10 and secret-11"#,
+        "command /bin/check --key secret-12 fails",
+    ] {
+        daemon.tell(text);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bug.txt");
+    let words = format!("report --bug --output {}", file.display());
+    let output = daemon.ctl(&words);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let secret = text.lines().find(|l| l.contains("secret-"));
+    assert_eq!(secret, None);
+    for part in [
+        "uplinkctl.txt",
+        "status.json",
+        "config.toml",
+        "kernel.txt",
+        "events.json",
+        "metrics.txt",
+        "journal.txt",
+    ] {
+        assert!(
+            text.contains(&format!("\n===== {part}\n")),
+            "{part}: {text}"
+        );
+    }
+    let last = text.rsplit("\n===== ").next().unwrap();
+    assert!(
+        last.starts_with("samples.csv\ntime,uplink\n1,isp1,"),
+        "{last}"
+    );
+    assert!(
+        text.contains("80.1.2.3 via 80.1.2.1") && text.contains("hooks.example.org"),
+        "{text}"
+    );
+    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "others may read it");
+    // Nothing is overwritten.
+    assert_eq!(daemon.ctl(&words).status.code(), Some(2));
+    let shown = daemon.ctl("report --bug --anonymize --output -");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("198.18.0.3 via 198.18.0.1"), "{shown}");
+    assert!(
+        !shown.contains("80.1.2.") && !shown.contains("secret-"),
+        "{shown}"
+    );
+    // Without a daemon there is less, and it says so.
+    let alone = ctl(folder.path(), "report --bug --output -")
+        .output()
+        .unwrap();
+    assert_eq!(alone.status.code(), Some(0), "{alone:?}");
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("status.json is missing"));
+    assert_eq!(daemon.ctl("report --anonymize").status.code(), Some(2));
 }
 
 #[test]
@@ -341,12 +402,16 @@ impl Daemon {
     }
 
     fn publish(&self, number: usize) {
+        self.tell(&format!("event {number}"));
+    }
+
+    fn tell(&self, text: &str) {
         self.shared.publish(Event {
             id: 0,
             time: 0.0,
             level: Level::Info,
             kind: "test".to_owned(),
-            text: format!("event {number}"),
+            text: text.to_owned(),
             detail: serde_json::Value::Null,
         });
     }
@@ -378,6 +443,7 @@ fn answer(request: Request, state: State) {
             drop(answer.send(Err(Refused::NotFound(error))));
         }
         Request::Metrics(answer) => drop(answer.send(String::new())),
+        Request::Support(answer) => drop(answer.send(some_texts())),
         Request::SetUsed(uplink, used, _, answer) => {
             let text = format!("{used} bytes");
             drop(answer.send(Ok(Budgeted { uplink, text })));
@@ -458,6 +524,27 @@ fn an_explanation(query: ExplainQuery) -> Explain {
         },
         kernel_says: None,
         text: "so it is".to_owned(),
+    }
+}
+
+/// What a daemon that let secrets through would answer.
+fn some_texts() -> Support {
+    let texts = [
+        (
+            "config.toml",
+            "targets = [\"https://u:secret-1@h/secret-2?t=secret-3\"]\n",
+        ),
+        (
+            "samples.csv",
+            "time,uplink\n1,isp1,command /bin/x --pin secret-4,2\n",
+        ),
+        (
+            "kernel.txt",
+            "80.1.2.3 via 80.1.2.1 Authorization: Bearer secret-5\n",
+        ),
+    ];
+    Support {
+        texts: texts.map(|(n, t)| (n.to_owned(), t.to_owned())).into(),
     }
 }
 

@@ -27,6 +27,7 @@ mod serve;
 mod service_manager;
 mod sources;
 pub mod state;
+mod support;
 mod token_file;
 mod trial;
 mod wishes;

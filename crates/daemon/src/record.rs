@@ -85,6 +85,11 @@ impl Recorder {
         }
     }
 
+    /// Where it records.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Does as the file says from now on. `epoch` is the unix time of the core's beginning.
     pub(crate) fn set(&mut self, wanted: Record, epoch: f64, now: Time) {
         if self.on.as_ref().is_some_and(|r| r.settings == wanted) {

@@ -36,7 +36,7 @@ use uplinkd_model::{Family, nft::NftTable};
 use crate::{netlink::KernelError, table_names};
 
 pub use build::Forms;
-pub use program::{PATIENCE, version};
+pub use program::{PATIENCE, listing, version};
 pub(crate) use sets::is_dynamic;
 pub use shared::OwnPorts;
 pub(crate) use shared::Shared;

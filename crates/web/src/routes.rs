@@ -21,7 +21,7 @@ use tokio::{sync::oneshot, time::timeout};
 use tokio_stream::wrappers::BroadcastStream;
 use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
-    Failback, Policies, Status, path,
+    Failback, Policies, Status, Support, path,
 };
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -38,6 +38,8 @@ use crate::{
 /// How long the daemon's loop may take for an answer. Below the client's patience, so that the
 /// client hears why.
 const LOOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long what helps to look for a mistake may take: the kernel is looked at, with the program `nft`.
+const SUPPORT_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a silent stream gives a sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// The longest body of a request, in bytes, that is passed over: none is wanted, but some clients
@@ -70,6 +72,7 @@ pub(crate) fn documented() -> OpenApiRouter<Shared> {
         .routes(routes!(history::history))
         .routes(routes!(history::report))
         .routes(routes!(history::metrics))
+        .routes(routes!(support))
         .merge(operate::routes())
         .routes(routes!(failback))
         .routes(routes!(set_used))
@@ -156,6 +159,23 @@ async fn explain_connection(
     Ok(Json(answer))
 }
 
+/// What only the daemon sees, for a report of something that went wrong
+///
+/// Only for who may change something: it shows the whole configuration, without secrets.
+#[utoipa::path(
+    get, path = path::SUPPORT, tag = "read",
+    responses((status = 200, body = Support), Always),
+)]
+async fn support(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<Support>, Refusal> {
+    privileged(&peer)?;
+    ask_within(SUPPORT_PATIENCE, &shared, Request::Support)
+        .await
+        .map(Json)
+}
+
 /// Let a group return to its better uplinks now
 #[utoipa::path(
     post, path = path::FAILBACK, tag = "change",
@@ -206,14 +226,19 @@ async fn set_used(
 
 /// Refuses who may not change anything, and whoever sends more than is asked for.
 pub(crate) fn may_change(peer: &Peer, body: &Body) -> Result<(), Refusal> {
-    if !peer.may_change() {
-        return Err(Refusal(
-            StatusCode::FORBIDDEN,
-            ApiError::new(format!("only {} may change something", peer.changers))
-                .with_hint("run it with sudo, or show another token"),
-        ));
-    }
+    privileged(peer)?;
     no_body(body)
+}
+
+fn privileged(peer: &Peer) -> Result<(), Refusal> {
+    if peer.may_change() {
+        return Ok(());
+    }
+    Err(Refusal(
+        StatusCode::FORBIDDEN,
+        ApiError::new(format!("only {} may change something", peer.changers))
+            .with_hint("run it with sudo, or show another token"),
+    ))
 }
 
 /// Refuses whoever sends more than is asked for.

@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
     Failback, History, HistoryQuery, NotifyTested, Operated, Policies, Probed, Report, ReportQuery,
-    Status,
+    Status, Support,
 };
 
 use crate::{access::Access, log::Log, session::Sessions};
@@ -37,6 +37,8 @@ pub enum Request {
     Report(ReportQuery, Answer<Report>),
     /// Figures for Prometheus, in its text format.
     Metrics(oneshot::Sender<String>),
+    /// What helps who looks for a mistake. Whoever asks was seen to be allowed to change something.
+    Support(oneshot::Sender<Support>),
     /// Set how many bytes an uplink has used of its budget. Whoever asks was seen to be allowed to.
     SetUsed(String, u64, Caller, Answer<Budgeted>),
     /// Let a group return to its better level now. Whoever asks was seen to be allowed to.

@@ -11,7 +11,7 @@ use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
-use uplinkd_api::{Event, Failback, Level, Policies};
+use uplinkd_api::{Event, Failback, Level, Policies, Support};
 use uplinkd_web::{Access, Request, Shared, Tokens, bind, bind_tcp, serve, serve_tcp};
 
 const TOKEN: &str = "a-token-that-may-change-things";
@@ -60,6 +60,9 @@ async fn a_token_for_reading_changes_nothing() {
     let refused = change(READER).await;
     assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
     assert!(refused.contains("not for reading only"), "{refused}");
+    let inside = async |token: &str| daemon.get("/v1/support", &bearer(token)).await;
+    assert!(inside(READER).await.starts_with("HTTP/1.1 403"));
+    assert!(inside(TOKEN).await.starts_with("HTTP/1.1 200"));
     // Nor is it told what else is wrong with an order.
     let order = "/v1/uplinks/isp1/drain?for=soon";
     let refused = daemon.ask("POST", order, &bearer(READER)).await;
@@ -523,6 +526,7 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
                 let text = "done".to_owned();
                 answer.send(Ok(Failback { group, text })).unwrap();
             }
+            Request::Support(answer) => answer.send(Support::default()).unwrap(),
             other => panic!("nobody asks {other:?} here"),
         }
     }

@@ -13,7 +13,7 @@ use uplinkd_api::{
     ApiError, Budgeted, Client, ClientError, ConnectionQuery, ConnectionStatus, Decision,
     DecisionKind, Event, Explain, ExplainConnection, ExplainQuery, Failback, Followed, History,
     HistoryQuery, Level, NotifyResult, NotifyTested, Operated, Policies, PolicyStatus, ReportQuery,
-    ReserveStatus, State, Status,
+    ReserveStatus, State, Status, Support,
 };
 use uplinkd_web::{EVENTS_MAX, Operation, Refused, Request, Shared, bind, serve};
 
@@ -454,6 +454,7 @@ async fn answer(mut queue: mpsc::Receiver<Request>) {
                 let error = ApiError::new(format!("{:?}", query.month));
                 answer.send(Err(Refused::NotFound(error))).unwrap();
             }
+            Request::Support(answer) => answer.send(Support::default()).unwrap(),
             Request::Metrics(answer) => answer.send("uplinkd_x 1\n".to_owned()).unwrap(),
             Request::SetUsed(uplink, used, _, answer) => {
                 let text = format!("{used} bytes");

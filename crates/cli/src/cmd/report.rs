@@ -2,10 +2,14 @@
 
 use uplinkd_api::{Client, Format, ReportQuery};
 
+use super::bug;
 use crate::{args::ReportArgs, exit::Exit, output, render};
 
 /// Shows how the uplinks were over a month.
 pub(crate) async fn run(client: &Client, args: &ReportArgs) -> Exit {
+    if args.bug {
+        return bug::run(client, args).await;
+    }
     let query = ReportQuery {
         month: args.month.clone().flatten(),
         format: Format::Json,

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use anstream::{eprintln, println};
 use anyhow::Context as _;
-use uplinkd_core::{Action, Controller, Event, Time};
+use uplinkd_core::{Action, Controller, Event, Time, Wishes};
 use uplinkd_kernel::{Kernel, nft};
-use uplinkd_model::{Classifier, Family, PlannedStep, Step, classify::Stage, nft::NftTable};
+use uplinkd_model::{
+    Classifier, Family, Observed, Plan, PlannedStep, Step, budget::Ledger, classify::Stage,
+    nft::NftTable,
+};
 
 use crate::{
     exit::Exit,
@@ -36,29 +39,12 @@ pub fn run(file: &Path, state_dir: &Path, verbose: bool) -> anyhow::Result<Exit>
     let mut state = State::load(state_dir)?;
     let config = state.config(&loaded.parsed)?;
     let mut kernel = Kernel::open()?.with_state_dir(Some(state_dir.to_owned()));
-    let mut controller = Controller::new(config, state.reserves, Time::default());
+    let controller = Controller::new(config, state.reserves, Time::default());
     // What is not readable is as good as not there: the plan is only shown.
     let ledger = LedgerFile::new(state_dir).load().unwrap_or_default();
-    controller.restore_budgets(ledger, boot_id(), local_time::today());
     let wishes = wishes::load(state_dir, Time::default(), unix_now());
-    controller.restore_wishes(wishes.unwrap_or_default());
-    let minute = local_time::minute_now();
-    controller.handle(Event::LocalTime { minute }, Time::default());
-    let observed = kernel
-        .observe(&look(
-            controller.config(),
-            controller.uplink_interfaces(),
-            controller.claims(),
-            true,
-        ))
-        .context("cannot look at this machine's network")?;
-    controller.handle(Event::Observed(Box::new(observed)), Time::default());
-    let mut steps = Vec::new();
-    while let Some(action) = controller.next_action() {
-        if let Action::Apply(plan) = action {
-            steps.extend(plan.steps);
-        }
-    }
+    let (_, plan) = difference(&mut kernel, controller, ledger, wishes.unwrap_or_default())?;
+    let (steps, minute) = (plan.steps, local_time::minute_now());
     for PlannedStep { step, reason } in &steps {
         if let Step::SetNft(table) = step {
             print_table(table, reason, minute, verbose)?;
@@ -70,6 +56,38 @@ pub fn run(file: &Path, state_dir: &Path, verbose: bool) -> anyhow::Result<Exit>
         eprintln!("nothing to do: the kernel holds exactly what it should");
     }
     Ok(Exit::Yes)
+}
+
+/// What a controller that begins now sees, and what it would do.
+///
+/// # Errors
+/// When the machine cannot be looked at.
+pub(crate) fn difference(
+    kernel: &mut Kernel,
+    mut controller: Controller,
+    ledger: Ledger,
+    wishes: Wishes,
+) -> anyhow::Result<(Observed, Plan)> {
+    controller.restore_budgets(ledger, boot_id(), local_time::today());
+    controller.restore_wishes(wishes);
+    let minute = local_time::minute_now();
+    controller.handle(Event::LocalTime { minute }, Time::default());
+    let observed = kernel
+        .observe(&look(
+            controller.config(),
+            controller.uplink_interfaces(),
+            controller.claims(),
+            true,
+        ))
+        .context("cannot look at this machine's network")?;
+    controller.handle(Event::Observed(Box::new(observed.clone())), Time::default());
+    let mut all = Plan::default();
+    while let Some(action) = controller.next_action() {
+        if let Action::Apply(plan) = action {
+            all.steps.extend(plan.steps);
+        }
+    }
+    Ok((observed, all))
 }
 
 fn print_table(table: &NftTable, reason: &str, minute: u16, verbose: bool) -> anyhow::Result<()> {

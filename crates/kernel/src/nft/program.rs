@@ -46,6 +46,15 @@ pub fn version() -> Result<String, NftError> {
     Ok(word.unwrap_or(text.trim()).to_owned())
 }
 
+/// A table as `nft` lists it, without the elements of its sets.
+///
+/// # Errors
+/// When there is none of that name, or `nft` cannot be run.
+pub fn listing(table: &str) -> Result<String, NftError> {
+    let arguments = ["--terse", "list", "table", "inet", table];
+    run(&arguments, String::new(), |_| {})
+}
+
 /// Runs `nft` and returns what it printed. `started` is told its number.
 pub(super) fn run(
     arguments: &[&str],

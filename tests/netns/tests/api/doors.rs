@@ -46,6 +46,7 @@ pub(crate) fn groups_of_the_process_decide_over_the_socket() -> Result<()> {
     ] {
         ensure_answer(&rig, groups, read, may_read)?;
         ensure_answer(&rig, groups, change, may_change)?;
+        ensure_answer(&rig, groups, "GET /v1/support", may_change)?;
     }
     // One group: the socket is its own, and others do not even get a connection.
     rig.reload(&config_with(&readers))?;

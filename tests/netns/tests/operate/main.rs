@@ -1,5 +1,6 @@
 //! What people tell a running daemon, end to end: draining, preferring, probing, a new file on trial.
 
+mod bug;
 mod common;
 mod drain;
 mod prefer;
@@ -20,6 +21,9 @@ macro_rules! tests {
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = tests! {
+        bug {
+            a_report_has_what_helps_and_no_secret,
+        }
         drain {
             new_connections_leave_the_line_and_those_under_way_stay,
             it_ends_by_itself_with_and_without_a_daemon,

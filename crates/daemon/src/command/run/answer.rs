@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use nix::net::if_::if_nametoindex;
 use tokio::sync::oneshot;
+use uplinkd_api::Support;
 use uplinkd_core::Event;
 use uplinkd_web::Request;
 
 use super::Daemon;
-use crate::{local_time, serve};
+use crate::{local_time, serve, support::Subject};
 
 impl Daemon {
     /// Answers a question. Whoever asked may be gone by now.
@@ -50,6 +51,7 @@ impl Daemon {
                 self.memory.report(query, budgets.collect(), reply);
             }
             Request::Metrics(reply) => self.figures(reply),
+            Request::Support(reply) => self.support(reply),
             Request::Operate(operation, caller, reply) => self.operate(operation, caller, reply),
             Request::NotifyTest(channel, caller, reply) => {
                 let by = self.by(caller);
@@ -74,6 +76,28 @@ impl Daemon {
                 let _ = reply.send(answer);
             }
         }
+    }
+
+    /// Has what helps who looks for a mistake written beside the loop.
+    fn support(&mut self, reply: oneshot::Sender<Support>) {
+        let subject = Subject {
+            text: self.loaded.text.to_string(),
+            config: self.controller.config().clone(),
+            reserves: self.controller.claims().to_vec(),
+            wishes: self.controller.wishes().clone(),
+            state_dir: self.state_dir.clone(),
+            samples: self.recorder.folder().to_owned(),
+        };
+        // One at a time: each looks at the whole kernel.
+        if self.support.as_ref().is_some_and(|s| !s.is_finished()) {
+            let note = "another one is being written; try again in a moment\n".to_owned();
+            let texts = BTreeMap::from([("busy.txt".to_owned(), note)]);
+            let _ = reply.send(Support { texts });
+            return;
+        }
+        self.support = Some(tokio::task::spawn_blocking(move || {
+            let _ = reply.send(subject.write());
+        }));
     }
 
     /// Takes a picture of the figures, and has it written as text beside the loop.

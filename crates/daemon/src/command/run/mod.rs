@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
+    task::JoinHandle,
 };
 use tracing::{debug, trace, warn};
 use uplinkd_advertise::Advertiser;
@@ -133,6 +134,9 @@ struct Daemon {
     /// Tells people and programs what happens, on threads of its own.
     notifier: Notifier,
     connections: ConnectionCounter,
+    state_dir: PathBuf,
+    /// Somebody looks for a mistake.
+    support: Option<JoinHandle<()>>,
     /// Policies that can never be reached, once somebody asked for them.
     shadows: Option<Vec<Shadow>>,
     /// Where it is written down what people want of uplinks, and who waits for that.
@@ -223,6 +227,8 @@ impl Daemon {
             memory: Memory::new(&paths.state_dir),
             notifier: Notifier::default(),
             connections: ConnectionCounter::default(),
+            state_dir: paths.state_dir.clone(),
+            support: None,
             shadows: None,
             wishes: Writer::new(
                 paths.state_dir.join(wishes::FILE),
