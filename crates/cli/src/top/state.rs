@@ -76,6 +76,8 @@ pub(super) struct Top {
     pub(super) mode: Mode,
     selected: Option<LineKey>,
     said: Option<(Duration, String)>,
+    /// An order was given, and its answer has not come.
+    is_waiting: bool,
 }
 
 impl Top {
@@ -91,7 +93,10 @@ impl Top {
                     self.events.pop_front();
                 }
             }
-            Fact::Said(text) => self.say(text),
+            Fact::Said(text) => {
+                self.is_waiting = false;
+                self.say(text);
+            }
             Fact::Terminal(event) => return self.terminal(&event),
             Fact::TerminalGone => return Then::End,
         }
@@ -224,6 +229,12 @@ impl Top {
             self.say("uplinkd does not answer: nothing was done".to_owned());
             return Then::GoOn;
         }
+        // A key that is held down is one order.
+        if self.is_waiting {
+            self.say("the last order is not done yet".to_owned());
+            return Then::GoOn;
+        }
+        self.is_waiting = true;
         if let Order::Probe(name) = &order {
             self.say(format!("asking the targets of {} …", escape(name)));
         }
@@ -310,6 +321,8 @@ mod tests {
             letter(&mut top, 'y'),
             Then::Do(Order::Undrain("isp2".to_owned()))
         );
+        assert_eq!(letter(&mut top, 'p'), Then::GoOn, "one after the other");
+        top.take(Fact::Said("done".to_owned()), SECOND);
         assert_eq!(
             letter(&mut top, 'p'),
             Then::Do(Order::Probe("isp2".to_owned()))
