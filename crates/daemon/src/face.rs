@@ -1,4 +1,8 @@
 //! The doors of the API: the socket, and TCP where the file wants it.
+//!
+//! They are served by a thread of their own, so that reading requests and writing answers, however many
+//! ask at once, takes nothing of the loop's time: what reaches the loop are questions, one at a time and
+//! behind everything else that it has to do.
 
 use std::{
     net::SocketAddr,
@@ -6,7 +10,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle, Runtime},
+    sync::oneshot,
+    task::JoinHandle,
+};
 use tracing::warn;
 use uplinkd_config::Api;
 use uplinkd_web::{Access, Group, Shared, Tokens};
@@ -60,6 +70,7 @@ pub(crate) struct Ready {
 /// What is served now.
 #[derive(Debug)]
 pub(crate) struct Face {
+    thread: Thread,
     shared: Shared,
     socket: PathBuf,
     socket_server: Server,
@@ -68,16 +79,22 @@ pub(crate) struct Face {
 }
 
 impl Face {
-    /// Opens the doors. Must be called inside a tokio runtime.
+    /// Opens the doors.
     ///
     /// # Errors
     /// When one cannot be opened.
     pub(crate) fn open(socket: &Path, shared: Shared, wish: Wish) -> anyhow::Result<Self> {
-        let listener = uplinkd_web::bind(socket)?;
+        let thread = Thread::start()?;
+        let listener = {
+            let _inside = thread.handle().enter();
+            uplinkd_web::bind(socket)?
+        };
         let served = shared.clone();
-        let socket_server =
-            Server::start(|stopped| uplinkd_web::serve(listener, served, stopped.done()));
+        let socket_server = Server::start(thread.handle(), |stopped| {
+            uplinkd_web::serve(listener, served, stopped.done())
+        });
         let mut face = Self {
+            thread,
             shared,
             socket: socket.to_owned(),
             socket_server,
@@ -94,6 +111,7 @@ impl Face {
     /// # Errors
     /// When the address cannot be listened on.
     pub(crate) fn prepare(&self, wish: Wish) -> anyhow::Result<Ready> {
+        let _inside = self.thread.handle().enter();
         let is_new = wish.listen != self.wish.listen;
         let listener = wish.listen.filter(|_| is_new).map(uplinkd_web::bind_tcp);
         Ok(Ready {
@@ -124,7 +142,9 @@ impl Face {
             }
             let shared = self.shared.clone();
             self.tcp = listener.map(|listener| {
-                Server::start(|stopped| uplinkd_web::serve_tcp(listener, shared, stopped.done()))
+                Server::start(self.thread.handle(), |stopped| {
+                    uplinkd_web::serve_tcp(listener, shared, stopped.done())
+                })
             });
         }
         self.wish = wish;
@@ -132,10 +152,53 @@ impl Face {
 
     /// Closes all doors.
     pub(crate) async fn close(self) {
-        let tasks = [Some(self.socket_server), self.tcp];
+        let Self {
+            thread,
+            socket_server,
+            tcp,
+            ..
+        } = self;
+        let tasks = [Some(socket_server), tcp];
         let tasks: Vec<_> = tasks.into_iter().flatten().map(Server::stop).collect();
         for task in tasks {
             let _ = tokio::time::timeout(STOP_PATIENCE, task).await;
+        }
+        drop(thread);
+    }
+}
+
+/// The thread that serves.
+#[derive(Debug)]
+struct Thread {
+    /// Until it is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Thread {
+    fn start() -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("api")
+            .enable_all()
+            .build()
+            .context("cannot have a thread for the API")?;
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
+    }
+
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Nobody is waited for who has not ended by now, and the loop must not be held up.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }
@@ -158,11 +221,14 @@ impl Stopped {
 }
 
 impl Server {
-    fn start<F: Future<Output = ()> + Send + 'static>(serve: impl FnOnce(Stopped) -> F) -> Self {
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        on: &Handle,
+        serve: impl FnOnce(Stopped) -> F,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
         Self {
             stop,
-            task: tokio::spawn(serve(Stopped(stopped))),
+            task: on.spawn(serve(Stopped(stopped))),
         }
     }
 

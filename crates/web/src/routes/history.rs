@@ -64,7 +64,7 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> Result<Response, Re
     Ok(([(header::CONTENT_TYPE, PROMETHEUS)], text).into_response())
 }
 
-/// On a thread of its own: an answer may have megabytes, and the daemon's loop shares this one.
+/// On a thread of its own: an answer may have megabytes, and all other requests share this one.
 async fn write<T: Serialize + Send + 'static>(
     answer: T,
     format: Format,
