@@ -40,7 +40,7 @@ pub(crate) struct Vm {
     /// Where kernels and tools are kept.
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
-    /// Suites (lines, traffic, kernel, life, policies, coexistence, probes, shares, operate) and parts of their tests' names:
+    /// Suites (lines, traffic, kernel, life, policies, coexistence, probes, shares, operate, history, told) and parts of their tests' names:
     /// `traffic`, `lines/pppoe`.
     suites: Vec<String>,
 }

@@ -101,6 +101,17 @@ fn every_snippet_about_ipv6_is_a_good_file() {
 }
 
 #[test]
+fn every_snippet_about_being_told_is_a_good_file() {
+    let document = document("notify.md");
+    let head = "[uplink.isp1]\ninterface = \"eth1\"\n";
+    let fences = fences(&document);
+    assert!(fences.len() >= 8, "{} snippets found", fences.len());
+    for (line, snippet) in fences {
+        check(&format!("line {line}"), &format!("{head}\n{snippet}"));
+    }
+}
+
+#[test]
 fn every_match_has_an_example_that_is_good() {
     let document = document("policies.md");
     let (_, head) = fences(&document).remove(0);

@@ -339,7 +339,15 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let why = runtime.unwrap().block_on(connect(&url)).unwrap_err();
+        let runtime = runtime.unwrap();
+        let why = runtime.block_on(connect(&url)).unwrap_err();
         assert_eq!(why, "connection refused");
+        // The system's resolver knows this one without asking anybody.
+        let url = Url::parse(&format!("http://localhost:{port}/")).unwrap();
+        let why = runtime.block_on(connect(&url)).unwrap_err();
+        assert_eq!(why, "connection refused");
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        assert!(runtime.block_on(connect(&url)).is_ok());
+        drop(listener);
     }
 }

@@ -31,6 +31,8 @@ const WORDS_MAX: usize = 1024;
 /// How long the end of its words is waited for once it has ended: something that it leaves behind may
 /// hold the pipe.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long the end of one that was killed is waited for.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// Whom programs run as where the file does not say.
 const NOBODY: &str = "nobody";
 /// The same where the system has no such user.
@@ -95,10 +97,15 @@ pub async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -> Resul
     }
     let Ok(ended) = timeout(limit, child.wait()).await else {
         running.kill();
-        // At once: nobody survives that.
-        let _ = child.wait().await;
-        running.is_over = true;
-        return Err(format!("still running after {limit:?}, and ended"));
+        // At once, unless we lack the right: it may have become somebody else.
+        let ended = timeout(KILL_LIMIT, child.wait()).await;
+        running.is_over = ended.is_ok();
+        let how = if running.is_over {
+            "ended"
+        } else {
+            "not to be ended"
+        };
+        return Err(format!("still running after {limit:?}, and {how}"));
     };
     running.is_over = true;
     let took = began.elapsed();

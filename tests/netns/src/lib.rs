@@ -5,7 +5,7 @@
 //! `gateways` moves addresses and gateways under it, `probes` asks targets of all kinds, `shares` sees who
 //! carries what as lines get worse, `api` asks it whatever its document allows,
 //! `operate` tells a running daemon what to do,
-//! `history` what is remembered,
+//! `history` what is remembered, `told` whom it tells,
 //! `lines` puts it on other access lines, in a virtual machine. Nothing here decides what is right.
 
 use std::{

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{bench::program::target_folder, setup};
 
 /// All suites, in the order in which they are run: name, package and test target.
-const SUITES: [(&str, &str, &str); 10] = [
+const SUITES: [(&str, &str, &str); 11] = [
     ("lines", "uplinkd-netns-tests", "lines"),
     ("traffic", "uplinkd-netns-tests", "traffic"),
     ("kernel", "uplinkd-kernel", "netns"),
@@ -19,6 +19,7 @@ const SUITES: [(&str, &str, &str); 10] = [
     ("shares", "uplinkd-netns-tests", "shares"),
     ("operate", "uplinkd-netns-tests", "operate"),
     ("history", "uplinkd-netns-tests", "history"),
+    ("told", "uplinkd-netns-tests", "told"),
 ];
 
 /// Programs that the tests run, from the same folder as theirs.
