@@ -28,6 +28,8 @@ const BATCH_MAX: usize = 50;
 /// Events that hooks are told in a minute at most. Twice a second: more is a storm that nobody can
 /// follow, and waits.
 const HOOKS_PER_MINUTE: usize = 120;
+/// Hooks that are named where several fail.
+const PROBLEMS_MAX: usize = 5;
 /// How long the last messages may take when we stop.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Tests at once, of each channel.
@@ -275,6 +277,11 @@ async fn send(channel: &Channel, context: &Context, batch: &Batch<Arc<Event>>) -
                     ),
                     Err(why) => problems.push(why),
                 }
+            }
+            let more = problems.len().saturating_sub(PROBLEMS_MAX);
+            problems.truncate(PROBLEMS_MAX);
+            if more > 0 {
+                problems.push(format!("and {more} more"));
             }
             match problems.is_empty() {
                 true => Sent::Delivered,

@@ -230,9 +230,12 @@ impl Notifier {
             .flatten()
             .map(Worker::stop)
             .collect();
-        for end in ends {
-            let _ = timeout(STOP_PATIENCE, end).await;
-        }
+        let all = async {
+            for end in ends {
+                let _ = end.await;
+            }
+        };
+        let _ = timeout(STOP_PATIENCE, all).await;
     }
 
     fn workers(&self) -> impl Iterator<Item = &Worker> {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use uplinkd_api::{Status, TargetState, TargetStatus};
 use uplinkd_lab::{Fault, LabSpec, find_program, harness::Skipped, programs, stretched};
-use uplinkd_netns_tests::{EVENTUALLY, Rig, config, find_uplink, isp};
+use uplinkd_netns_tests::{EVENTUALLY, Rig, config, find_uplink, isp, within};
 
 const NOBODY: u32 = 65534;
 
@@ -120,6 +120,22 @@ pub(crate) fn the_rights_that_the_unit_leaves_are_enough() -> Result<()> {
         fs::create_dir_all(names)?;
         to_nobody(names)
     })?;
+    // A hook leaves word of its rights.
+    let (hooks, out) = (folder.join("hooks"), folder.join("out"));
+    for (place, mode) in [(&hooks, 0o755), (&out, 0o777)] {
+        fs::create_dir(place)?;
+        fs::set_permissions(place, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    }
+    let hook = hooks.join("10-rights");
+    let word = format!(
+        "#!/bin/sh\ngrep -E '^(Cap(Prm|Eff|Amb)|NoNewPrivs|Uid)' /proc/self/status >{}/rights\n",
+        out.display()
+    );
+    fs::write(&hook, word)?;
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    rig.places().write_config(&format!(
+        "{file}[notify.hooks]\ndir = {hooks:?}\nevents = [\"all\"]\n"
+    ))?;
     // A place that everybody can read, wherever the build directory is.
     let copy = folder.join("uplinkd");
     fs::copy(find_program("uplinkd")?, &copy)?;
@@ -148,6 +164,15 @@ pub(crate) fn the_rights_that_the_unit_leaves_are_enough() -> Result<()> {
     rig.wait_for("its commands have no rights", EVENTUALLY, |s| {
         find_uplink(s, isp(1)).is_some_and(|u| u.targets.iter().any(is_powerless))
     })?;
+    within("a hook is run", EVENTUALLY, || {
+        Ok(out.join("rights").exists())
+    })?;
+    let rights = fs::read_to_string(out.join("rights"))?;
+    let none = "0000000000000000";
+    let expected = format!(
+        "Uid:\t65534\t65534\t65534\t65534\nCapPrm:\t{none}\nCapEff:\t{none}\nCapAmb:\t{none}\nNoNewPrivs:\t1\n"
+    );
+    ensure!(rights == expected, "{rights}");
     let broken = Fault::Carrier.apply(rig.lab(), isp(1))?;
     rig.wait_for("isp1 is out", EVENTUALLY, |s| s.settled && !serves(s, 1))?;
     broken.heal()?;

@@ -204,7 +204,8 @@ impl Server {
         })
     }
 
-    /// Answers like that from now on: the status with its word.
+    /// Answers like that from now on: the status with its word, and on the next line what it says: `echo` for
+    /// the head of the request.
     pub(crate) fn say(&self, status: &str) {
         *locked(&self.answer) = status.to_owned();
     }
@@ -239,7 +240,11 @@ fn talk(mut stream: impl Read + Write, status: &str) -> Result<String> {
             let mut length = lines.filter_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
             let length: usize = length.next_back().context("no length")?;
             if body.len() >= length {
-                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")?;
+                let (status, said) = status.split_once('\n').unwrap_or((status, ""));
+                let said = if said == "echo" { head } else { said };
+                let length = said.len();
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
+                write!(stream, "{head}{said}")?;
                 stream.flush()?;
                 return Ok(text);
             }

@@ -90,7 +90,7 @@ pub(crate) fn what_is_secret_is_shown_nowhere() -> Result<()> {
         ))
     })?;
     let server = Server::start(&rig, 8090)?;
-    server.say("401 hidden-token hidden-place hidden-bot");
+    server.say("401 No\necho");
     start(&mut rig)?;
     wait_text(
         "the token is shown to the server",
@@ -107,7 +107,7 @@ pub(crate) fn what_is_secret_is_shown_nowhere() -> Result<()> {
     );
     let mut shown = says(&rig, "notify-test", 1)?;
     ensure!(
-        shown.contains("198.18.0.9:8090: HTTP status 401"),
+        shown.contains("198.18.0.9:8090: HTTP status 401: POST /… HTTP/1.1"),
         "{shown}"
     );
     shown += &says(&rig, "status --json", 0)?;
