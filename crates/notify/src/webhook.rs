@@ -6,21 +6,18 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
-    client::conn::http1,
     header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
-    task::AbortHandle,
     time::timeout,
 };
 use uplinkd_model::{
     Host,
     notify::{Address, Url, Webhook},
 };
-use uplinkd_probe::{Trust, bounded, in_words};
+use uplinkd_probe::{Trust, bounded, http, in_words};
 
 use crate::{channel::Sent, message::Message, secret::Secret, template};
 
@@ -30,15 +27,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Addresses that are tried.
 const ADDRESSES_MAX: usize = 4;
-/// All header lines of an answer together; with more it is refused.
-const HEAD_MAX: usize = 16 * 1024;
-/// Header lines of an answer.
-const LINES_MAX: usize = 100;
 /// How far into the answer to a request that was not liked is read, for the reason.
 const BODY_MAX: usize = 1024;
 /// What is shorter is no secret, and would make holes into every word.
 const HIDDEN_LEAST: usize = 6;
-const AGENT: &str = concat!("uplinkd/", env!("CARGO_PKG_VERSION"));
 
 /// Tells a server.
 pub(crate) async fn send(trust: &Trust, webhook: &Webhook, message: &Message) -> Sent {
@@ -105,20 +97,9 @@ impl Prepared {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD_MAX).max_headers(LINES_MAX);
-        let (mut sender, connection) = builder
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| told(&e))?;
-        let connection = tokio::task::spawn_local(async move {
-            let _ = connection.await;
-        });
-        // Ends with the request, however that does.
-        let _connection = Ends(connection.abort_handle());
         let mut request = Request::post(self.request.path.as_str())
             .header(HOST, self.url.authority())
-            .header(USER_AGENT, AGENT)
+            .header(USER_AGENT, http::AGENT)
             .header(CONTENT_TYPE, "application/json")
             .header(CONNECTION, "close");
         if let Some(token) = &self.request.bearer {
@@ -130,7 +111,7 @@ impl Prepared {
         let request = request
             .body(Full::new(Bytes::from(self.request.body.to_string())))
             .map_err(|_| "the URL cannot be asked for")?;
-        let response = sender.send_request(request).await.map_err(|e| told(&e))?;
+        let (response, _open) = http::exchange(stream, request).await?;
         Ok(Answer::read(response).await)
     }
 
@@ -223,23 +204,6 @@ async fn connect(url: &Url) -> Result<TcpStream, String> {
         }
     }
     Err(why)
-}
-
-struct Ends(AbortHandle);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Why there is no answer.
-fn told(error: &hyper::Error) -> String {
-    let source = std::error::Error::source(error);
-    match source.and_then(|e| e.downcast_ref::<std::io::Error>()) {
-        Some(error) => in_words(error),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     Request, Response, Uri,
-    body::{Bytes, Incoming},
+    body::{Body, Bytes, Incoming},
     client::conn::http1,
     header::{CONNECTION, HOST, LOCATION, USER_AGENT},
 };
@@ -30,7 +30,8 @@ const HEAD_MAX: usize = 16 * 1024;
 const LINES_MAX: usize = 100;
 /// How far into a body text is looked for.
 const BODY_MAX: usize = 64 * 1024;
-const AGENT: &str = concat!("uplinkd/", env!("CARGO_PKG_VERSION"));
+/// What we call ourselves.
+pub const AGENT: &str = concat!("uplinkd/", env!("CARGO_PKG_VERSION"));
 /// What networks answer that want somebody to log in (RFC 6585).
 const LOGIN_NEEDED: u16 = 511;
 
@@ -58,6 +59,37 @@ async fn ask<S>(stream: S, page: &Page) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let request = Request::get(page.path.as_str())
+        .header(HOST, page.authority())
+        .header(USER_AGENT, AGENT)
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| format!("{} is no path", bounded(&page.path)))?;
+    let (response, _open) = exchange(stream, request).await?;
+    let location = response.headers().get(LOCATION);
+    let location = location.map(|l| String::from_utf8_lossy(l.as_bytes()).into_owned());
+    judge(page, response.status().as_u16(), location.as_deref())?;
+    match &page.body {
+        Some(text) => look_for(text, response).await,
+        None => Ok(()),
+    }
+}
+
+/// Sends a request on a connection that is for nothing else: the head of the answer, which is bounded, and
+/// what keeps the connection open for its body. Must be called inside a [`tokio::task::LocalSet`].
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub async fn exchange<S, B>(
+    stream: S,
+    request: Request<B>,
+) -> Result<(Response<Incoming>, Open), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_MAX).max_headers(LINES_MAX);
     let (mut sender, connection) = builder
@@ -68,26 +100,16 @@ where
         let _ = connection.await;
     });
     // Ends with the question, however that does.
-    let _connection = Ends(connection.abort_handle());
-    let request = Request::get(page.path.as_str())
-        .header(HOST, page.authority())
-        .header(USER_AGENT, AGENT)
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| format!("{} is no path", bounded(&page.path)))?;
+    let open = Open(connection.abort_handle());
     let response = sender.send_request(request).await.map_err(|e| told(&e))?;
-    let location = response.headers().get(LOCATION);
-    let location = location.map(|l| String::from_utf8_lossy(l.as_bytes()).into_owned());
-    judge(page, response.status().as_u16(), location.as_deref())?;
-    match &page.body {
-        Some(text) => look_for(text, response).await,
-        None => Ok(()),
-    }
+    Ok((response, open))
 }
 
-struct Ends(AbortHandle);
+/// A connection. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Open(AbortHandle);
 
-impl Drop for Ends {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.abort();
     }

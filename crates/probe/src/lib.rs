@@ -7,15 +7,15 @@
 //! `packet` is the wire format, `socket` one socket with its probes under way, `outstanding` the table
 //! of those. For everything else start with [`Asker`]: `service` says which question is asked how,
 //! `line` binds sockets, `names` looks up hosts over the line that is tested, and asks the `resolvers`
-//! that were given for it. What programs of users and TLS need has a door of its own ([`program`],
-//! [`Trust`]), since whoever is told of events is told by the same means.
+//! that were given for it. What programs of users, HTTP and TLS need has a door of its own
+//! ([`program`], [`http`], [`Trust`]), since whoever is told of events is told by the same means.
 
+pub mod http;
 pub mod program;
 
 mod asker;
 mod command;
 mod dns;
-mod http;
 mod line;
 mod names;
 mod neighbour;
