@@ -260,6 +260,10 @@ pub struct GroupStatus {
     pub last_resort: bool,
     /// Why it is served so, for people.
     pub reason: String,
+    /// Connections that policies led there and that are there now, at most a second ago; none for the
+    /// default group, which takes what no policy did, and where nobody counted.
+    #[serde(default)]
+    pub connections: Option<u64>,
     /// Somebody wants its new connections by one uplink, which carries them, whatever the tiers.
     #[serde(default)]
     pub preferred: bool,

@@ -29,28 +29,29 @@ pub(crate) struct ConnectionCounter {
     queue: Option<SyncSender<Job>>,
 }
 
-/// How the connections of a line are known; none for one that has none.
+/// How the connections of a line, or of an outlet, are known; none for one that has none.
 pub(crate) type Counted = Option<(Family, Mark)>;
 
 #[derive(Debug)]
 struct Job {
     status: Status,
-    /// For each uplink in it.
-    lines: Vec<Counted>,
+    /// For each uplink in it, and then for each group.
+    counted: Vec<Counted>,
     reply: oneshot::Sender<Status>,
 }
 
 impl ConnectionCounter {
-    /// Has a status completed and sent. `lines` says how to count for each of its uplinks.
+    /// Has a status completed and sent. `counted` says how to count for each of its uplinks, and then
+    /// for each of its groups.
     pub(crate) fn complete(
         &mut self,
         status: Status,
-        lines: Vec<Counted>,
+        counted: Vec<Counted>,
         reply: oneshot::Sender<Status>,
     ) {
         let job = Job {
             status,
-            lines,
+            counted,
             reply,
         };
         let refused = match self.queue.get_or_insert_with(start).try_send(job) {
@@ -88,7 +89,7 @@ fn work(waiting: &Receiver<Job>) {
             counts.clear();
             counted = Some(Instant::now());
         }
-        let _ = job.reply.send(completed(job.status, &job.lines, |line| {
+        let _ = job.reply.send(completed(job.status, &job.counted, |line| {
             // A line that was not there at the last count is counted now.
             let (family, mark) = line;
             *counts
@@ -100,11 +101,13 @@ fn work(waiting: &Receiver<Job>) {
 
 fn completed(
     mut status: Status,
-    lines: &[Counted],
+    counted: &[Counted],
     mut count: impl FnMut((Family, Mark)) -> Option<u64>,
 ) -> Status {
-    for (uplink, line) in status.uplinks.iter_mut().zip(lines) {
-        uplink.connections = line.and_then(&mut count);
+    let uplinks = status.uplinks.iter_mut().map(|u| &mut u.connections);
+    let groups = status.groups.iter_mut().map(|g| &mut g.connections);
+    for (connections, counted) in uplinks.chain(groups).zip(counted) {
+        *connections = counted.and_then(&mut count);
     }
     status
 }

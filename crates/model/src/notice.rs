@@ -143,6 +143,11 @@ pub enum Notice {
         /// What made it necessary.
         cause: String,
     },
+    /// Connections were taken out of tracking, so that their next packets find another uplink.
+    Released {
+        /// How many, by the kernel's count before and after: some may have begun or ended in between.
+        connections: u64,
+    },
     /// Something of ours was changed by somebody else and is put back.
     Drift {
         /// What was found, one object a line.
@@ -271,6 +276,7 @@ impl Notice {
             | Self::PrefixDeprecated { .. }
             | Self::PrefixRestored { .. }
             | Self::Applied { .. }
+            | Self::Released { .. }
             | Self::Reloaded { .. }
             | Self::Confirmed { .. }
             | Self::Drained { .. }
@@ -408,6 +414,9 @@ impl fmt::Display for Notice {
                 "hosts on {interface} may use {network} of uplink {uplink} again"
             ),
             Self::Applied { steps, cause } => write!(f, "{steps} step(s) applied: {cause}"),
+            Self::Released { connections } => {
+                write!(f, "{connections} connection(s) released, to go by others")
+            }
             Self::Drift { found } => write!(
                 f,
                 "somebody changed what is ours; putting it back: {}",

@@ -79,7 +79,9 @@ impl Topic {
             | Notice::PrefixUnclaimed { .. }
             | Notice::PrefixDeprecated { .. }
             | Notice::PrefixRestored { .. } => &[Self::Network],
-            Notice::Applied { .. } | Notice::Drift { .. } => &[Self::Kernel],
+            Notice::Applied { .. } | Notice::Released { .. } | Notice::Drift { .. } => {
+                &[Self::Kernel]
+            }
             Notice::Started | Notice::Stopping => &[Self::Daemon],
             Notice::Sign { .. } | Notice::Weights { .. } => &[],
         }

@@ -29,7 +29,16 @@ pub(crate) fn status(
     let state = state(&lines, &picture);
     let newest = lines.iter().map(|l| l.since).max().unwrap_or_default();
     let counted = |l: &LineSnapshot| (!l.absent).then_some((l.family, l.all_mark));
-    let counted: Vec<Counted> = picture.lines.iter().map(counted).collect();
+    let mut counted: Vec<Counted> = picture.lines.iter().map(counted).collect();
+    let outlets = picture.outlets.iter();
+    let outlets: Vec<_> = outlets
+        .filter(|o| o.table.is_some() || o.group.is_some())
+        .collect();
+    let reserve = &controller.config().reserve;
+    counted.extend(outlets.iter().map(|outlet| {
+        let code = outlet.code.filter(|code| *code > 0)?;
+        Some((outlet.family, reserve.mark_outlet(code)))
+    }));
     let traffic = traffic(&picture, kernel);
     let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -49,10 +58,8 @@ pub(crate) fn status(
             .iter()
             .map(|line| uplink(line, clock, traffic.get(&line.interface)))
             .collect(),
-        groups: picture
-            .outlets
+        groups: outlets
             .iter()
-            .filter(|o| o.table.is_some() || o.group.is_some())
             .map(|outlet| group(outlet, controller.config(), clock))
             .collect(),
         sysctls: sysctl_paths(controller.config())
@@ -64,7 +71,7 @@ pub(crate) fn status(
                 path,
             })
             .collect(),
-        reserve: (&controller.config().reserve).into(),
+        reserve: reserve.into(),
     };
     (status, counted)
 }
@@ -275,6 +282,7 @@ fn group(outlet: &OutletSnapshot, config: &Config, clock: &Clock) -> GroupStatus
         preferred: outlet.is_preferred,
         last_resort: outlet.state == OutletState::LastResort,
         reason: reason(outlet, tiers.len()),
+        connections: None,
         tiers,
     }
 }

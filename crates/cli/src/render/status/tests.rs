@@ -477,6 +477,7 @@ pub(crate) fn failing(mut uplink: UplinkStatus) -> UplinkStatus {
 
 pub(crate) fn group(name: &str, serving: &[(&str, f64)]) -> GroupStatus {
     GroupStatus {
+        connections: None,
         name: name.to_owned(),
         family: Family::V4,
         group: Some(name.to_owned()),

@@ -16,7 +16,7 @@ impl Daemon {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
             Request::Status(reply) => {
-                let (mut status, lines) = serve::status(
+                let (mut status, counted) = serve::status(
                     &self.controller,
                     &mut self.kernel,
                     &self.clock,
@@ -25,7 +25,7 @@ impl Daemon {
                 status.trial = self.trial.as_ref().map(|t| t.status(&self.clock));
                 status.rolled_back.clone_from(&self.rolled_back);
                 status.notify = serve::notify_status(&self.notifier);
-                self.connections.complete(status, lines, reply);
+                self.connections.complete(status, counted, reply);
             }
             Request::Policies(reply) => {
                 let config = self.controller.config();

@@ -1,6 +1,6 @@
 //! The core's intentions, carried out in the order in which it had them.
 
-use std::time::Instant;
+use std::{fs, time::Instant};
 
 use anyhow::Context as _;
 use tracing::{debug, info, warn};
@@ -15,6 +15,12 @@ use crate::{look::look, serve::unix_now, wishes};
 /// Connections that are listed when policies have changed. A table with more of ours is looked
 /// through only that far, and the rest keep their uplink until they end.
 const CONNECTIONS_MAX: usize = 200_000;
+
+/// How many connections the kernel tracks in this network namespace.
+fn tracked_count() -> Option<u64> {
+    let text = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").ok()?;
+    text.trim().parse().ok()
+}
 
 impl Daemon {
     pub(super) fn carry_out(&mut self) {
@@ -150,8 +156,22 @@ impl Daemon {
     fn apply(&mut self, plan: &Plan) {
         let began = Instant::now();
         self.remember_sysctls(plan);
+        let releases = |step: &Step| {
+            matches!(
+                step,
+                Step::FlushConnections { .. } | Step::MoveConnections { .. }
+            )
+        };
+        let is_release = plan.steps.iter().any(|s| releases(&s.step));
+        let before = is_release.then(tracked_count).flatten();
         let outcomes = self.kernel.execute(plan);
         let took = began.elapsed();
+        if let (Some(before), Some(after)) = (before, before.and_then(|_| tracked_count())) {
+            let connections = before.saturating_sub(after);
+            if connections > 0 {
+                self.tell(&Notice::Released { connections });
+            }
+        }
         for (planned, outcome) in plan.steps.iter().zip(&outcomes) {
             let level_is_warn = matches!(outcome, Outcome::Refused { .. } | Outcome::Skipped);
             if level_is_warn {
