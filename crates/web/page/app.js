@@ -12,14 +12,14 @@ import { span } from "./words.js";
 
 /** Figures that no event tells of, such as round-trip times, are asked again so often, in milliseconds. */
 const STATUS_EVERY = 5000;
-const POLICIES_EVERY = 15000;
+const POLICIES_EVERY = 60000;
 /** What happens together is asked for together. */
 const GATHER = 120;
 /** A stream that has ended is begun again so much later, each time longer. */
 const RETRY_MIN = 1000;
 const RETRY_MAX = 30000;
 
-const state = { status: null, events: [], policies: [], incomplete: false };
+const state = { status: null, before: null, events: [], policies: [], incomplete: false };
 let stream = null;
 let isOpen = false;
 let retry = RETRY_MIN;
@@ -35,6 +35,10 @@ async function refresh() {
   try {
     const status = await get("v1/status");
     if (state.status && state.status.version !== status.version) location.reload();
+    // What happened in between says little of rates.
+    if (!state.before || status.time - state.before.time > 2) {
+      state.before = state.status;
+    }
     state.status = status;
     draw();
     updateLab();
@@ -47,7 +51,7 @@ async function refreshPolicies() {
   later("policies", POLICIES_EVERY, refreshPolicies);
   try {
     state.policies = (await get("v1/policies")).policies;
-    show($("policies"), policyTable(state.policies, state.status));
+    drawPolicies();
   } catch (error) {
     failed(error);
   }
@@ -69,10 +73,11 @@ function draw() {
     ` ${status.summary}`);
   document.title = `${sign} uplinkd`;
   show($("trouble"), trouble(status));
-  show($("cards"), cards(status));
+  show($("cards"), cards(status, state.before));
   show($("groups"), groups(status));
   show($("file-state"), `uplinkd ${status.version}, running for ${span(status.time - status.started)}`);
   drawTimeline();
+  drawPolicies();
   uplinkChoice(status);
   updateCharts(status);
 }
@@ -80,6 +85,10 @@ function draw() {
 function drawTimeline() {
   const now = state.status?.time ?? Date.now() / 1000;
   show($("timeline"), timeline(state.events, now, $("all-events").checked));
+}
+
+function drawPolicies() {
+  show($("policies"), policyTable(state.policies, state.status));
 }
 
 function setLive(text) {

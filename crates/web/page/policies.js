@@ -4,17 +4,22 @@ import { Refused, get } from "./api.js";
 import { $, el, show, table } from "./dom.js";
 import { count, percent } from "./words.js";
 
-export function policyTable(policies) {
+/** Connections of both families that were led to an outlet and are there now. */
+function connectionsOf(outlet, status) {
+  const groups = status?.groups.filter((group) => group.name === outlet && group.connections != null) ?? [];
+  return groups.length ? groups.reduce((sum, group) => sum + group.connections, 0).toLocaleString("en") : "–";
+}
+
+export function policyTable(policies, status) {
   if (!policies.length) return el("p", { class: "quiet" }, "There are none: everything uses the group default.");
-  const hasCounts = policies.some((policy) => policy.connections != null);
   const rows = policies.map((policy) => el("tr", { "data-key": policy.name },
     el("th", { scope: "row" }, policy.name),
     el("td", {}, policy.clauses.length ? policy.clauses.map((clause) => el("div", {}, clause)) : "everything"),
     el("td", {}, policy.outlet),
     el("td", {}, policy.hidden_by.length ? `never reached: ${policy.hidden_by.join(", ")} take all of it`
       : policy.active ? "in force" : "not at this time"),
-    hasCounts && el("td", { class: "number" }, policy.connections == null ? "–" : policy.connections.toLocaleString("en"))));
-  return table("Policies in the order in which they are asked", ["Policy", "Takes", "Leads to", "Now", ...(hasCounts ? ["Connections"] : [])], rows);
+    el("td", { class: "number" }, connectionsOf(policy.outlet, status))));
+  return table("Policies in the order in which they are asked", ["Policy", "Takes", "Leads to", "Now", "Connections there"], rows);
 }
 
 export function uplinkChoice(status) {

@@ -100,8 +100,8 @@ function effects(run, causes, selections, after, now) {
   const told = [];
   const applied = run.findLast((event) => event.kind === "applied");
   if (applied) told.push(`The kernel was as it should be ${span(Math.max(0, applied.time - (causes[0] ?? run[0]).time))} after the reason was known.`);
-  const released = run.filter((event) => event.kind === "released");
-  for (const event of released) told.push(event.text);
+  const released = run.filter((event) => event.kind === "released").reduce((sum, event) => sum + event.detail.connections, 0);
+  if (released) told.push(`${count(released, "connection")} had to go by others.`);
   const first = selections[0];
   const next = after.flat().find((event) => isMove(event) && event.detail.group === first.detail.group && event.detail.family === first.detail.family);
   told.push(next ? `It lasted ${span(next.time - first.time)}.` : `It has lasted for ${span(Math.max(0, now - first.time))}.`);

@@ -1,7 +1,7 @@
 // Uplinks, as cards, and who serves which group.
 
 import { el, svg, table } from "./dom.js";
-import { at, bytes, count, family, ms, percent, span } from "./words.js";
+import { at, bits, bytes, count, family, ms, percent, span } from "./words.js";
 
 // Never by colour alone: a sign, a word and a colour.
 const SIGNS = { up: "✓", degraded: "!", down: "✕", unknown: "?", absent: "–" };
@@ -20,9 +20,18 @@ export function byName(status) {
   return uplinks;
 }
 
-export function cards(status) {
+export function cards(status, before) {
   const sums = connectionSums(status);
-  return [...byName(status)].map(([name, lines]) => card(name, lines, sums, status.time));
+  return [...byName(status)].map(([name, lines]) => card(name, lines, sums, status.time, rates(lines[0], status, before)));
+}
+
+/** What an interface carried between two looks, in bits per second. */
+function rates(line, status, before) {
+  const old = before?.uplinks.find((known) => known.name === line.name);
+  const seconds = before ? status.time - before.time : 0;
+  const rate = (field) => (line[field] >= old?.[field] && seconds > 0 ? bits((8 * (line[field] - old[field])) / seconds) : null);
+  const [received, sent] = [rate("received_bytes"), rate("sent_bytes")];
+  return received && sent && `in ${received}, out ${sent}`;
 }
 
 /** Connections of each family on all uplinks. */
@@ -32,7 +41,7 @@ function connectionSums(status) {
   return sums;
 }
 
-function card(name, lines, sums, now) {
+function card(name, lines, sums, now, traffic) {
   const present = lines.filter((line) => !line.absent);
   const shown = present.length ? present : lines.slice(0, 1);
   const { budget, drained, preferred } = lines[0];
@@ -41,6 +50,7 @@ function card(name, lines, sums, now) {
     el("h3", {}, name, el("span", { class: "quiet" }, ` ${lines[0].interface}`)),
     wish("Drained", drained, now),
     wish("Preferred", preferred, now),
+    traffic && el("p", { class: "quiet small" }, traffic),
     shown.map((line) => familyOf(line, sums[line.family], now)),
     budget && el("p", {}, `Budget: ${bytes(budget.used)} of ${bytes(budget.limit)} until ${budget.until}`, budget.spent && el("strong", {}, " – used up")),
     el("p", { class: "row" },

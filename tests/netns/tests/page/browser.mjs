@@ -126,6 +126,7 @@ const visits = {
     await page.keyboard.press("Enter");
     await is(entry, "no carrier");
     await is(entry, "It has lasted for");
+    await is(entry, /[1-9]\d* connections? had to go by others/);
     await is(page.locator("#groups"), "isp2 100 %");
     await shot(page, "failover");
     await have("heal");
@@ -140,6 +141,7 @@ const visits = {
     const page = await enter();
     const form = page.locator("#explain");
     await is(page.locator("#policies"), "voip");
+    await page.locator("#policies td.number", { hasText: /[1-9]/ }).waitFor();
     await form.getByRole("textbox", { name: "From" }).fill("10.0.0.2");
     await form.getByRole("textbox", { name: "To" }).fill("198.18.0.9");
     await form.getByRole("combobox", { name: "Protocol" }).selectOption("udp");

@@ -59,9 +59,19 @@ pub(crate) fn play_with(visit: &str, uplinks: usize, config: &str) -> Result<()>
     rig.start_daemon()?;
     rig.wait_settled()?;
     let load = Load::new(Transport::Udp, RATE, VISIT_MAX, servers(rig.lab()));
-    let load = load.start(rig.lab().client())?;
+    // Some of it is what the policy takes.
+    let calls = Load {
+        port: 5060,
+        ..load.clone()
+    };
+    let running = [
+        load.start(rig.lab().client())?,
+        calls.start(rig.lab().client())?,
+    ];
     let result = visit_page(&rig, &tools, visit, &config);
-    load.stop()?;
+    for load in running {
+        load.stop()?;
+    }
     result
 }
 
