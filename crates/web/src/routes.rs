@@ -299,7 +299,7 @@ fn messages(
     let missed = past.incomplete.then(resync);
     let past = past.events.into_iter().map(|event| message(&event));
     let live = BroadcastStream::new(live).map(|event| match event {
-        Ok(event) => message(&event),
+        Ok(message) => message,
         Err(_) => resync(),
     });
     stream::iter(missed)
@@ -308,7 +308,8 @@ fn messages(
         .map(Ok)
 }
 
-fn message(event: &Event) -> SseEvent {
+/// An event as followers are sent it.
+pub(crate) fn message(event: &Event) -> SseEvent {
     // An event is strings, numbers and JSON already; it always becomes JSON.
     let data = serde_json::to_string(event).unwrap_or_default();
     SseEvent::default().id(event.id.to_string()).data(data)

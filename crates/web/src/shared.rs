@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use axum::response::sse::Event as SseEvent;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use uplinkd_api::{
     ApiError, Budgeted, ConnectionQuery, Event, Events, Explain, ExplainConnection, ExplainQuery,
@@ -12,7 +13,7 @@ use uplinkd_api::{
     Status, Support,
 };
 
-use crate::{access::Access, log::Log, session::Sessions};
+use crate::{access::Access, log::Log, routes::message, session::Sessions};
 
 /// Questions waiting for the daemon's loop. When full, further ones are refused with 503: the loop
 /// is stuck, or somebody asks faster than anybody reads.
@@ -104,7 +105,8 @@ pub struct Shared {
 #[derive(Debug)]
 struct Inner {
     log: Mutex<Log>,
-    live: broadcast::Sender<Event>,
+    /// As followers are sent them: written once, however many there are.
+    live: broadcast::Sender<SseEvent>,
     requests: mpsc::Sender<Request>,
     access: watch::Sender<Arc<Access>>,
     sessions: Mutex<Sessions>,
@@ -169,8 +171,10 @@ impl Shared {
         let mut log = self.log();
         let event = log.push(event);
         let id = event.id;
-        // An error says that nobody follows.
-        let _ = self.inner.live.send(event);
+        if self.inner.live.receiver_count() > 0 {
+            // An error says that the last one has gone.
+            let _ = self.inner.live.send(message(&event));
+        }
         id
     }
 
@@ -180,7 +184,7 @@ impl Shared {
     }
 
     /// What came after an id (nothing without one), and all that comes from now on.
-    pub(crate) fn follow(&self, since: Option<u64>) -> (Events, broadcast::Receiver<Event>) {
+    pub(crate) fn follow(&self, since: Option<u64>) -> (Events, broadcast::Receiver<SseEvent>) {
         let log = self.log();
         let past = match since {
             Some(_) => log.after(since),

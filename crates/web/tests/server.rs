@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers are tests too")]
 
-use std::{ops::ControlFlow, path::PathBuf, time::Duration};
+use std::{io::Read as _, ops::ControlFlow, path::PathBuf, time::Duration};
 
+use flate2::read::GzDecoder;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -144,6 +145,17 @@ async fn history_is_asked_for_by_parameters_and_answered_in_either_form() {
         csv.contains("content-type: text/csv") && csv.contains("time,uplink,"),
         "{csv}"
     );
+    // Most of a long answer is the same again and again.
+    let request = get("/v1/history").replace("\r\n\r\n", "\r\nAccept-Encoding: gzip\r\n\r\n");
+    let packed = daemon.raw_bytes(request.as_bytes()).await;
+    let end = packed.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&packed[..end]);
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    let mut text = String::new();
+    GzDecoder::new(&packed[end + 4..])
+        .read_to_string(&mut text)
+        .unwrap();
+    assert!(text.starts_with("{\"since\":1,"), "{text}");
     let bad = daemon
         .raw(get("/v1/history?since=yesterday").as_bytes())
         .await;
@@ -427,12 +439,16 @@ impl Daemon {
     }
 
     async fn raw(&self, request: &[u8]) -> String {
+        String::from_utf8(self.raw_bytes(request).await).unwrap()
+    }
+
+    async fn raw_bytes(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = UnixStream::connect(&self.path).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
         // The server may close before it has read a request that is too long.
         let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8(answer).unwrap()
+        answer
     }
 }
 
