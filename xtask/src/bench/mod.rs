@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `bench failover` | how long traffic suffers when a line breaks, here and with others |
 //! | `bench decision` | how long it takes from knowing of a failure to the kernel's acknowledgement |
+//! | `bench disturbance` | whether what people and machines do to the daemon delays a failover |
+//! | `bench status` | what it takes to be asked, and to be followed by a hundred |
 //! | `bench idle` | what the daemon costs while nothing happens |
 //! | `bench lines` | whether idle, full, lossy and flapping lines are taken for what they are |
 //! | `bench renumber` | how soon a line that gets another address is right, and what is left of the old |
@@ -17,6 +19,7 @@
 
 mod candidate;
 mod decision;
+mod disturbance;
 mod failover;
 mod families;
 mod history;
@@ -30,6 +33,7 @@ pub(crate) mod program;
 mod renumber;
 mod route_watch;
 mod statistics;
+mod status;
 mod storm;
 mod trial;
 
@@ -45,6 +49,8 @@ pub(crate) enum Bench {
     Failover(failover::FailoverArgs),
     /// From the fact that fails an uplink to the kernel's acknowledgement of the change.
     Decision(decision::DecisionArgs),
+    /// Fail over while somebody disturbs the daemon: followers, a flood of requests, a full disk.
+    Disturbance(disturbance::DisturbanceArgs),
     /// What history costs a disk, and how soon it answers.
     History(history::HistoryArgs),
     /// Memory and CPU of the daemon while nothing happens.
@@ -53,6 +59,8 @@ pub(crate) enum Bench {
     Lines(lines::LinesArgs),
     /// Give a line another address and gateway under traffic.
     Renumber(renumber::RenumberArgs),
+    /// How long the status takes, and what followers of events cost.
+    Status(status::StatusArgs),
     /// Change routes, addresses and carriers around the daemon by the thousand.
     Storm(storm::StormArgs),
     /// What policies cost: per packet, and in checks, first applies and reloads.
@@ -73,6 +81,8 @@ pub(crate) fn run(what: &Bench) -> Result<ExitCode> {
     match what {
         Bench::Failover(args) => failover::run(args),
         Bench::Decision(args) => decision::run(args),
+        Bench::Disturbance(args) => disturbance::run(args),
+        Bench::Status(args) => status::run(args),
         Bench::History(args) => history::run(args),
         Bench::Idle(args) => idle::run(args),
         Bench::Lines(args) => lines::run(args),

@@ -60,7 +60,8 @@ impl Programs {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
         let ours = || -> Result<PathBuf> {
             let copy = folder.path().join("uplinkd");
-            fs::copy(build_uplinkd(target)?, &copy).context("cannot copy uplinkd")?;
+            fs::copy(build(target, "uplinkd-daemon", "uplinkd")?, &copy)
+                .context("cannot copy uplinkd")?;
             Ok(copy)
         };
         Ok(Self {
@@ -80,16 +81,20 @@ impl Programs {
     }
 }
 
-fn build_uplinkd(target: &Path) -> Result<PathBuf> {
-    talk("building uplinkd");
+/// Builds one of our programs.
+///
+/// # Errors
+/// When it does not build.
+pub(super) fn build(target: &Path, package: &str, program: &str) -> Result<PathBuf> {
+    talk(&format!("building {program}"));
     let status = Command::new(cargo())
         .args(["build", "--quiet", "--release"])
-        .args(["--package", "uplinkd-daemon", "--bin", "uplinkd"])
+        .args(["--package", package, "--bin", program])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("cannot start cargo")?;
-    ensure!(status.success(), "uplinkd does not build");
-    Ok(target.join("release/uplinkd"))
+    ensure!(status.success(), "{program} does not build");
+    Ok(target.join("release").join(program))
 }
 
 /// PolyWAN, from crates.io, in a folder of its own below the target folder.
