@@ -137,23 +137,45 @@ pub(crate) fn what_is_secret_is_shown_nowhere() -> Result<()> {
 
 pub(crate) fn only_who_has_shown_a_good_certificate_is_told() -> Result<()> {
     let (mut rig, _) = rig(|rig, _| {
-        let authority = rig.lab().folder().join("authority.pem");
+        let folder = rig.lab().folder();
+        let authority = folder.join("authority.pem");
         fs::write(
             &authority,
             include_bytes!("../probes/certificates/authority.pem"),
         )?;
-        Ok(format!(
-            "[notify.webhook.safe]\nurl = \"https://198.18.0.9:8443/x\"\nca = {authority:?}\n\
-             [notify.webhook.system]\nurl = \"https://198.18.0.9:8443/x\"\n"
-        ))
+        fs::write(
+            folder.join("hosts"),
+            "198.18.0.9 good.example wrong.example\n",
+        )?;
+        let tell = |name: &str, host: &str, more: &str| {
+            format!("[notify.webhook.{name}]\nurl = \"https://{host}:8443/x\"\n{more}\n")
+        };
+        let ca = format!("ca = {authority:?}");
+        Ok([
+            tell("good", "good.example", &ca),
+            tell("address", "198.18.0.9", &ca),
+            tell("other", "wrong.example", &ca),
+            tell("stranger", "good.example", ""),
+        ]
+        .concat())
     })?;
     let server = Server::start_secure(&rig, 8443)?;
-    start(&mut rig)?;
-    // It is another one's certificate, for a server that is called by its address.
+    // Names are those of the system's resolver, for the daemon alone.
+    let hosts = rig.lab().folder().join("hosts");
+    let mount = format!("mount --bind {} /etc/hosts", hosts.display());
+    rig.start_daemon_by_shell(&format!("{mount} && exec uplinkd run"))?;
+    rig.wait_settled()?;
     let said = says(&rig, "notify-test", 1)?;
-    let wrong = "the certificate is not for 198.18.0.9";
-    ensure!(said.contains(wrong), "{said}");
-    ensure!(said.lines().all(|l| l.contains("not told: ")), "{said}");
-    ensure!(server.heard().is_empty(), "{:?}", server.heard());
+    for words in [
+        "good      told in ",
+        "address   not told: 198.18.0.9:8443: the certificate is not for 198.18.0.9",
+        "other     not told: wrong.example:8443: the certificate is not for wrong.example",
+        "stranger  not told: good.example:8443: ",
+    ] {
+        ensure!(said.contains(words), "{words:?} is not in\n{said}");
+    }
+    let heard = server.texts();
+    ensure!(heard.matches("POST /x HTTP/1.1").count() == 1, "{heard}");
+    ensure!(heard.contains("host: good.example:8443"), "{heard}");
     Ok(())
 }
