@@ -109,7 +109,7 @@ impl Check<'_> {
             wanted: self.wanted(raw.events.as_ref(), place, found),
             means: Means::Hooks(Hooks {
                 dir,
-                user: raw.user.as_ref().map(|u| u.get_ref().clone()),
+                user: raw.user.as_ref().and_then(|u| user(u, place, found)),
                 limit: limit.unwrap_or(HOOK_LIMIT),
             }),
         }
@@ -252,7 +252,7 @@ impl Check<'_> {
                 to,
                 from,
                 program,
-                user: raw.user.as_ref().map(|u| u.get_ref().clone()),
+                user: raw.user.as_ref().and_then(|u| user(u, place, found)),
             }),
         })
     }
@@ -335,6 +335,22 @@ fn for_telegram(raw: &RawWebhook, template: Template, place: &str, found: &mut F
                 .hint("put the bot's token into a file, and add `token_file = \"/etc/uplinkd/telegram.token\"`"),
         );
     }
+}
+
+/// Whom programs run as: anybody but root.
+fn user(text: &Spanned<String>, place: &str, found: &mut Found) -> Option<String> {
+    let word = text.get_ref();
+    if word == "root" {
+        found.push(
+            Diagnostic::error(text.span(), format!("`user` in {place} cannot be root"))
+                .label("what is told of events needs no rights")
+                .hint(
+                    "let a program without rights leave word where a service of its own with rights looks",
+                ),
+        );
+        return None;
+    }
+    Some(word.clone())
 }
 
 /// An address of e-mail that can be nothing else where it stands in a header.

@@ -69,6 +69,7 @@ fn what_would_never_arrive_is_refused_with_a_remedy() {
         ("[notify]\nevents = []", "`events` in [notify] names none"),
         ("[notify]\nevents = [\"uplnk\"]", "did you mean \"uplink\"?"),
         ("[notify]\nhook = 1", "did you mean `hooks`?"),
+        ("[notify.hooks]\nuser = \"root\"", "cannot be root"),
         ("[notify.hooks]\ntimeout = \"10m\"", "must be 100ms to 1m"),
         (
             "[notify.webhook]\nurl = \"https://a/\"",
