@@ -131,6 +131,16 @@ impl Check<'_> {
         let authorities = raw.ca.as_ref().map(|f| self.file(f));
         let template = template?;
         for_telegram(raw, template, &place, found);
+        if let (Template::Ntfy, Some(Address::Url(url)), Some(text)) =
+            (template, &address, &raw.url)
+            && url.path.split('?').next().is_none_or(|p| p.ends_with('/'))
+        {
+            found.push(
+                Diagnostic::error(text.span(), format!("`url` in {place} names no topic"))
+                    .label("nobody subscribes to that")
+                    .hint("add the topic: `url = \"https://ntfy.sh/my-router\"`"),
+            );
+        }
         Some(Channel {
             name: name.clone(),
             wanted,

@@ -17,7 +17,7 @@ use uplinkd_model::{
 use uplinkd_probe::Trust;
 
 use crate::{
-    Board, Tested, hooks, mail,
+    Board, Figures, Tested, hooks, mail,
     message::Message,
     outbox::{Batch, Outbox, Pace},
     webhook,
@@ -156,11 +156,11 @@ impl Task {
         match post {
             Post::Event(event) => {
                 let dropped = self.outbox.push(event, now);
-                self.note_dropped(dropped, "too many wait");
+                self.note(dropped, "too many wait", |_| {});
             }
             Post::Lost(count) => {
                 self.outbox.note_dropped(count);
-                self.note_dropped(count, "too many came at once");
+                self.note(count, "too many came at once", |_| {});
             }
             Post::LineIsBack => self.outbox.hasten(now),
             Post::Changed(channel, pace) => {
@@ -171,7 +171,6 @@ impl Task {
             }
             Post::Test(event, answer) => self.test(event, answer),
         }
-        self.note_waiting();
     }
 
     /// Sends what it is time for, where nothing is under way.
@@ -197,14 +196,14 @@ impl Task {
             Sent::Again { after, .. } => self.outbox.failed(now, *after, fastrand::f64()),
             Sent::Refused(_) => self.outbox.refused(now),
         };
-        let name = &self.channel.name;
-        self.context.board.note(name, |figures| {
+        self.note(dropped, "nobody takes them", |figures| {
             match &problem {
                 None => figures.sent += 1,
                 Some(_) => figures.failed += 1,
             }
             figures.problem.clone_from(&problem);
         });
+        let name = &self.channel.name;
         match (&problem, &self.problem) {
             (Some(why), before) if before.as_ref() != Some(why) => {
                 warn!(channel = %name, reason = why, "cannot tell all");
@@ -214,22 +213,21 @@ impl Task {
             (None, None) => debug!(channel = %name, "told"),
         }
         self.problem = problem;
-        self.note_dropped(dropped, "nobody takes them");
-        self.note_waiting();
     }
 
-    fn note_dropped(&self, count: u64, reason: &str) {
-        if count > 0 {
-            let name = &self.channel.name;
-            warn!(channel = %name, count, reason, "events are left out");
-            self.context.board.note(name, |f| f.dropped += count);
-        }
-    }
-
-    fn note_waiting(&self) {
-        let waiting = self.outbox.waiting();
+    /// Says what was dropped, and brings the board up to date in one step.
+    fn note(&self, dropped: u64, reason: &str, change: impl FnOnce(&mut Figures)) {
         let name = &self.channel.name;
-        self.context.board.note(name, |f| f.waiting = waiting);
+        // Once for each message that will say how many: a storm must not become one of the log.
+        if dropped > 0 && self.outbox.untold() == dropped {
+            warn!(channel = %name, reason, "events are left out");
+        }
+        let waiting = self.outbox.waiting();
+        self.context.board.note(name, |figures| {
+            figures.dropped += dropped;
+            figures.waiting = waiting;
+            change(figures);
+        });
     }
 
     /// Beside the outbox: whoever tests wants to know now.

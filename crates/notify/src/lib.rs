@@ -275,3 +275,60 @@ pub fn doubts(channel: &Channel) -> Vec<(&Path, String)> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, thread, time::Instant};
+
+    use uplinkd_model::notify::{Hooks, Wanted};
+
+    use super::*;
+
+    #[test]
+    fn a_storm_holds_nobody_up_and_every_event_is_accounted_for() {
+        const EVENTS: u64 = 2000;
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let hooks = Hooks {
+            dir: dir.path().to_owned(),
+            user: None,
+            limit: Duration::from_secs(10),
+        };
+        let wish = Notify {
+            channels: vec![Channel {
+                name: Channel::HOOKS.to_owned(),
+                wanted: Wanted::All,
+                means: Means::Hooks(hooks),
+            }],
+            ..Notify::default()
+        };
+        let mut notifier = Notifier::default();
+        let event = message::tests::event("storm", Level::Warn);
+        notifier.tell(&Notice::Started, &event);
+        notifier.set(&wish).unwrap();
+        for _ in 0..EVENTS {
+            notifier.tell(&Notice::Started, &event);
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut told = EVENTS;
+        loop {
+            let (name, figures) = notifier.figures().remove(0);
+            assert_eq!(name, "hooks");
+            let accounted = figures.sent + figures.dropped + figures.waiting as u64;
+            assert!(accounted <= told, "{figures:?} of {told}");
+            if accounted == told && figures.waiting == outbox::WAITING_MAX {
+                assert_eq!(figures.failed, 0);
+                break;
+            }
+            assert!(Instant::now() < deadline, "{figures:?} of {told}");
+            thread::sleep(Duration::from_millis(20));
+            // What found the queue full is counted with the next one.
+            notifier.tell(&Notice::Started, &event);
+            told += 1;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(notifier.stop());
+    }
+}

@@ -111,6 +111,11 @@ impl<T: Clone> Outbox<T> {
         self.waiting.len() + self.under_way.as_ref().map_or(0, |u| u.items.len())
     }
 
+    /// How many were dropped of which the next message will tell.
+    pub fn untold(&self) -> u64 {
+        self.untold
+    }
+
     /// When [`Self::take`] has something; none: not before something else happens.
     pub fn deadline(&self) -> Option<Duration> {
         if self.under_way.is_some() {
@@ -409,7 +414,7 @@ mod tests {
                 }
             }
             prop_assert!(told.is_sorted_by(|a, b| a < b), "in order, and each once");
-            let untold = under_way.as_ref().map_or(outbox.untold, |b| b.dropped + outbox.untold);
+            let untold = under_way.as_ref().map_or(outbox.untold(), |b| b.dropped + outbox.untold());
             prop_assert_eq!(
                 told.len() as u64 + dropped + untold + outbox.waiting() as u64,
                 next

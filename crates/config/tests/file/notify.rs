@@ -112,6 +112,10 @@ fn what_would_never_arrive_is_refused_with_a_remedy() {
             "[notify.webhook.x]\ntemplate = \"telegram\"\nto = \"7\"",
             "has no bot to write as",
         ),
+        (
+            "[notify.webhook.x]\ntemplate = \"ntfy\"\nurl = \"https://ntfy.sh/\"",
+            "names no topic",
+        ),
         ("[notify.mail]", "has nobody to write to"),
         (
             "[notify.mail]\nto = []",
