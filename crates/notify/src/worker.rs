@@ -36,8 +36,9 @@ use crate::{
 /// Orders that wait for the thread, which is busy for milliseconds at most. With more events are dropped
 /// and counted.
 const ORDERS_MAX: usize = 256;
-/// Names that are looked up at once; more wait.
-const LOOK_UPS_MAX: usize = 4;
+/// Names that are looked up at once; more wait. While no resolver answers, each look-up hangs for half a
+/// minute, and the next try begins sooner.
+const LOOK_UPS_MAX: usize = 16;
 
 /// What its channels are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,8 +67,12 @@ pub(crate) struct NotifyTestArgs {
     /// Only this one: hooks, mail, or the name of a webhook
     #[arg(long, value_name = "NAME")]
     pub(crate) channel: Option<String>,
-    #[command(flatten)]
-    pub(crate) reasoned: Reasoned,
+    /// Why: told beside who ordered it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

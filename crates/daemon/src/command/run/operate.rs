@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tracing::info;
 use uplinkd_api::{ApiError, NotifyTested, Operated, Probed};
 use uplinkd_core::{Event, ProbeId};
 use uplinkd_model::{By, Order, UplinkName};
@@ -102,6 +103,7 @@ impl Daemon {
         if let Err(refused) = serve::notify_testable(&self.notifier, channel) {
             return drop(answer.send(Err(refused)));
         }
+        info!(by = %by, "a test of who is told");
         let tested = self
             .notifier
             .test(channel, &by.to_string(), unix_now(), TEST_MAX);
