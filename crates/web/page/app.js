@@ -196,13 +196,18 @@ startOrders(refresh);
 startExplain();
 
 // A link may bring a token along, behind the # that no server is told of.
-const link = new URLSearchParams(location.hash.slice(1));
+const readLink = () => new URLSearchParams(location.hash.slice(1));
+// Where the page is open already a browser loads nothing by itself.
+addEventListener("hashchange", () => readLink().has("token") && location.reload());
+
+const link = readLink();
 if (link.has("lab")) startLab();
 // A laboratory has no longer past.
 startCharts(link.has("lab") ? 600 : null);
 if (link.has("token")) {
   history.replaceState(null, "", link.has("lab") ? "#lab" : location.pathname);
-  enter(link.get("token"));
+  // A plus stands for a space there, which no token has.
+  enter(link.get("token").replaceAll(" ", "+"));
 } else if (mayHaveSession()) {
   open();
 } else {

@@ -33,9 +33,9 @@ let isAsking = false;
 const plots = {};
 
 const CHARTS = {
-  rtt: { unit: ms, value: (slot) => (slot.answered ? slot.rtt / slot.answered : null) },
-  loss: { unit: percent, top: 1, value: (slot) => (slot.sent ? slot.lost / slot.sent : null) },
-  rate: { unit: bits, value: (slot) => (slot.rx == null ? null : (slot.rx * 8) / step), below: (slot) => (slot.tx == null ? null : (-slot.tx * 8) / step) },
+  rtt: { unit: ms, least: 0.1, value: (slot) => (slot.answered ? slot.rtt / slot.answered : null) },
+  loss: { unit: percent, least: 0.05, most: 1, value: (slot) => (slot.sent ? slot.lost / slot.sent : null) },
+  rate: { unit: bits, least: 1000, value: (slot) => (slot.rx == null ? null : (slot.rx * 8) / step), below: (slot) => (slot.tx == null ? null : (-slot.tx * 8) / step) },
 };
 
 export function startCharts(seconds) {
@@ -183,20 +183,19 @@ function options(chart, box) {
     scales: { x: { time: true }, y: { range: (_, low, high) => bounds(chart, low, high) } },
     axes: [
       { ...axis, values: CLOCK },
-      { ...axis, size: 74, values: (_, ticks) => ticks.map((tick) => chart.unit(Math.abs(tick))) },
+      { ...axis, size: 74, space: 24, values: (_, ticks) => ticks.map((tick) => chart.unit(Math.abs(tick))) },
     ],
     series,
     hooks: { setCursor: [(plot) => tell(plot, chart)] },
   };
 }
 
-function bounds(chart, low, high) {
-  if (low == null) return [0, chart.top ?? 1];
-  if (chart.top) return [0, chart.top];
-  return [chart.below ? Math.min(low * 1.1, -1000) : 0, Math.max(high * 1.1, chart.below ? 1000 : 0.1)];
+function bounds({ least, most = Infinity, below }, low, high) {
+  const top = Math.min(most, Math.max(least, (high ?? 0) * 1.1));
+  return [below ? Math.min(-least, (low ?? 0) * 1.1) : 0, top];
 }
 
-/** Says what is under the pointer. */
+/** Says what is under the pointer, to those who have one: the curves' labels are for all. */
 function tell(plot, chart) {
   const { idx } = plot.cursor;
   if (idx == null || !plot.root.matches(":hover")) return;
@@ -205,7 +204,7 @@ function tell(plot, chart) {
     const values = plot.data.slice(1 + index * width, 1 + (index + 1) * width).map((column) => column[idx]);
     return `${name} ${values.map((value) => (value == null ? "–" : chart.unit(Math.abs(value)))).join(" in, ")}${chart.below ? " out" : ""}`;
   });
-  show($("charts-note"), `${at(plot.data[0][idx])}: ${words.join(" · ")}`);
+  show($("charts-under"), `${at(plot.data[0][idx])}: ${words.join(" · ")}`);
 }
 
 /** The curves in words, for those who do not see them. */

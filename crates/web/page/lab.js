@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { $, el, show } from "./dom.js";
 import { say } from "./orders.js";
 
-const WAYS = [["carrier", "Cut", "the cable"], ["silent", "Silence", "the far end"], ["slow:2000", "Slow down", "to 2 Mbit/s"], ["loss:30", "Spoil", "30 % is lost"]];
+const WAYS = [["carrier", "Cut", "the cable"], ["silent", "Silence", "the far end"], ["slow:20", "Slow down", "to 20 kbit/s"], ["loss:30", "Spoil", "30 % is lost"]];
 let isThere = false;
 
 export function startLab() {

@@ -20,12 +20,17 @@ function runsOf(events) {
     const run = runs.at(-1);
     const isNear = run && event.time - run.at(-1).time < TOGETHER && isPart(event) && run.every(isPart);
     // What follows after something was moved and is done has moved something else.
-    const isOver = run?.some(isMove) && run.at(-1).kind === "applied" && CAUSES.includes(event.kind);
+    const isOver = run?.some(isMove) && run.at(-1).kind === "applied" && CAUSES.includes(event.kind)
+      && !run.some((known) => isAlike(known, event));
     if (isNear && !isOver) run.push(event);
     else runs.push([event]);
   }
   return runs;
 }
+
+/** The same of the other family. */
+const isAlike = (one, other) => one.kind === "health" && other.kind === "health"
+  && one.detail.uplink === other.detail.uplink && one.detail.to === other.detail.to;
 
 const isMove = ({ kind }) => kind === "selection";
 const isPart = ({ kind }) => CAUSES.includes(kind) || EFFECTS.includes(kind);
@@ -81,14 +86,20 @@ const time = (event) => el("time", { datetime: new Date(event.time * 1000).toISO
 const names = (shares) => shares.map((share) => share.uplink).join(" + ") || "nobody";
 
 function title(selections) {
-  const [first] = selections;
-  const { before = [], after = [], group } = first.detail;
-  const gone = before.filter((b) => !after.some((a) => a.uplink === b.uplink));
-  const came = after.filter((a) => !before.some((b) => b.uplink === a.uplink));
-  const more = selections.length > 1 ? `, and ${count(selections.length - 1, "more selection")}` : ` (${family(first.detail.family)})`;
-  if (gone.length && !came.length) return `${names(gone)} out: ${names(after)} alone ${after.length === 1 ? "serves" : "serve"} ${group}${more}`;
-  if (came.length && !gone.length) return `${names(came)} in: ${names(after)} ${after.length === 1 ? "serves" : "serve"} ${group}${more}`;
-  return `${names(after)} instead of ${names(before)} in ${group}${more}`;
+  const words = selections.map(({ detail }) => change(detail));
+  const alike = selections.filter((_, index) => words[index] === words[0]);
+  const families = [...new Set(alike.map(({ detail }) => family(detail.family)))].sort().join(" and ");
+  const more = selections.length - alike.length;
+  return `${words[0]} (${families})${more ? `, and ${count(more, "more change")}` : ""}`;
+}
+
+function change({ group, before = [], after = [] }) {
+  const lacks = (shares, { uplink }) => !shares.some((share) => share.uplink === uplink);
+  const gone = before.filter((share) => lacks(after, share));
+  const came = after.filter((share) => lacks(before, share));
+  if (gone.length && !came.length) return `${names(gone)} out: ${names(after)} alone in ${group}`;
+  if (came.length && !gone.length) return `${names(came)} in: ${names(after)} in ${group}`;
+  return `${names(after)} instead of ${names(before)} in ${group}`;
 }
 
 function moved({ detail }) {

@@ -123,6 +123,12 @@ const visits = {
     await page.goto(`${URL}#token=${TOKEN}`);
     await card(page, "isp2").waitFor();
     assert.equal(page.url(), URL);
+    // The same where the page is open already.
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Token").waitFor();
+    await page.evaluate((token) => { location.hash = `token=${token}`; }, TOKEN);
+    await card(page, "isp2").waitFor();
+    assert.deepEqual(page.complaints, []);
   },
 
   async failover() {

@@ -25,7 +25,7 @@ use uplinkd_lab::{
 use uplinkd_netns_tests::{EVENTUALLY, Rig, config, isp, servers, within};
 
 /// A token that may change things, and one that may not.
-const TOKEN: &str = "the-token-of-whoever-keeps-this-router";
+const TOKEN: &str = "the+token/of=whoever-keeps-this-router==";
 const READER: &str = "the-token-of-whoever-looks-after-it";
 const PORT: u16 = 8177;
 /// How long a visit may take.
