@@ -1,6 +1,7 @@
 //! The dashboard in a real browser, on the real daemon. What happens in the browser is in `browser.mjs`, which
 //! tells us what to do to the network meanwhile.
 
+mod followers;
 mod stage;
 
 use std::process::ExitCode;
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
         }),
         ("the_demonstration_has_switches", play_demo),
         ("it_is_small_and_quick", small_and_quick),
+        (
+            "a_hundred_pages_that_follow_cost_little",
+            followers::cost_little,
+        ),
     ];
     harness::run(tests)
 }

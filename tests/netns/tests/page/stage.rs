@@ -26,8 +26,8 @@ use uplinkd_netns_tests::{EVENTUALLY, Rig, config, isp, servers, within};
 
 /// A token that may change things, and one that may not.
 const TOKEN: &str = "the+token/of=whoever-keeps-this-router==";
-const READER: &str = "the-token-of-whoever-looks-after-it";
-const PORT: u16 = 8177;
+pub(crate) const READER: &str = "the-token-of-whoever-looks-after-it";
+pub(crate) const PORT: u16 = 8177;
 /// How long a visit may take.
 const VISIT_MAX: Duration = Duration::from_secs(60);
 /// How long the demonstration may take until it asks, and a visit after that.
@@ -46,33 +46,41 @@ pub(crate) fn play(visit: &str) -> Result<()> {
 /// Plays a visit on a router with other uplinks.
 pub(crate) fn play_with(visit: &str, uplinks: usize, config: &str) -> Result<()> {
     let tools = Tools::find()?;
-    let api = format!("[api]\nlisten = \"127.0.0.1:{PORT}\"\ntoken_file = \"tokens\"\n");
-    let config = format!("{config}{api}");
-    let spec = LabSpec {
-        uplinks,
-        ..LabSpec::default()
-    };
-    let mut rig = Rig::without_daemon(spec, &config)?;
-    let tokens = rig.places().config().with_file_name("tokens");
-    fs::write(&tokens, format!("{TOKEN}\nread {READER}\n"))?;
-    fs::set_permissions(&tokens, Permissions::from_mode(0o600))?;
-    rig.start_daemon()?;
-    rig.wait_settled()?;
+    let config = with_tcp(config);
+    let rig = rig(uplinks, &config)?;
     let load = Load::new(Transport::Udp, RATE, VISIT_MAX, servers(rig.lab()));
     // Some of it is what the policy takes.
     let calls = Load {
         port: 5060,
         ..load.clone()
     };
-    let running = [
-        load.start(rig.lab().client())?,
-        calls.start(rig.lab().client())?,
-    ];
+    let client = rig.lab().client();
+    let running = [load.start(client)?, calls.start(client)?];
     let result = visit_page(&rig, &tools, visit, &config);
     for load in running {
         load.stop()?;
     }
     result
+}
+
+/// A file that opens TCP as well.
+pub(crate) fn with_tcp(config: &str) -> String {
+    format!("{config}[api]\nlisten = \"127.0.0.1:{PORT}\"\ntoken_file = \"tokens\"\n")
+}
+
+/// A router with that file and our tokens, settled.
+pub(crate) fn rig(uplinks: usize, config: &str) -> Result<Rig> {
+    let spec = LabSpec {
+        uplinks,
+        ..LabSpec::default()
+    };
+    let mut rig = Rig::without_daemon(spec, config)?;
+    let tokens = rig.places().config().with_file_name("tokens");
+    fs::write(&tokens, format!("{TOKEN}\nread {READER}\n"))?;
+    fs::set_permissions(&tokens, Permissions::from_mode(0o600))?;
+    rig.start_daemon()?;
+    rig.wait_settled()?;
+    Ok(rig)
 }
 
 /// What the browser is and is driven by.
