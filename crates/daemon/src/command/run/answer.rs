@@ -1,6 +1,6 @@
 //! Questions from outside.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use nix::net::if_::if_nametoindex;
 use tokio::sync::oneshot;
@@ -8,12 +8,20 @@ use uplinkd_api::Support;
 use uplinkd_core::Event;
 use uplinkd_web::Request;
 
-use super::Daemon;
+use super::{Daemon, REST, REST_MAX};
 use crate::{local_time, serve, support::Subject};
 
 impl Daemon {
+    /// Answers a question, and has the next one wait a little.
+    pub(super) fn answer_in_turn(&mut self, request: Request) {
+        let begun = Instant::now();
+        self.answer(request);
+        let rest = begun.elapsed().saturating_mul(REST).min(REST_MAX);
+        self.answer_after = Some(Instant::now() + rest);
+    }
+
     /// Answers a question. Whoever asked may be gone by now.
-    pub(super) fn answer(&mut self, request: Request) {
+    fn answer(&mut self, request: Request) {
         match request {
             Request::Status(reply) => {
                 let (mut status, counted) = serve::status(

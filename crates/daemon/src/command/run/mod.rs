@@ -60,6 +60,13 @@ use crate::{
 /// millisecond, and what is due within this time shares a wake-up. A miss is known so much later.
 const TICK_LEAST: Duration = Duration::from_millis(4);
 
+/// After a question so many times what it took passes before the next, so that a flood of them takes a
+/// fifth of the loop's time: whatever else happens then finds a loop that mostly sleeps, which the
+/// kernel runs at once. Beyond that questions wait, and the queue refuses them.
+const REST: u32 = 4;
+/// The longest such wait.
+const REST_MAX: Duration = Duration::from_millis(250);
+
 /// Routes until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -116,6 +123,8 @@ struct Daemon {
     ledger: LedgerWriter,
     shared: Shared,
     requests: mpsc::Receiver<Request>,
+    /// Questions wait until then.
+    answer_after: Option<std::time::Instant>,
     face: Face,
     config_path: PathBuf,
     /// The file in force.
@@ -213,6 +222,7 @@ impl Daemon {
             ledger: LedgerWriter::new(ledger),
             shared,
             requests,
+            answer_after: None,
             face,
             config_path: paths.config.clone(),
             loaded: Arc::new(loaded),
@@ -263,6 +273,9 @@ impl Daemon {
             self.end_bursts();
             let burst = self.burst_deadline();
             let trial = self.trial.as_ref().and_then(Trial::deadline);
+            let pause = self
+                .answer_after
+                .filter(|at| *at > std::time::Instant::now());
             let deadline = self.controller.next_deadline();
             let wait = deadline.map(|t| self.clock.until(t.max(self.ticked_at + TICK_LEAST)));
             // Answers before everything else: a busy moment of ours must not look like a slow line.
@@ -278,7 +291,9 @@ impl Daemon {
                 () = sleep(self.memory.wait(self.clock.now())) => self.end_slot(),
                 hint = self.watch.next() => self.take_hint(hint?),
                 () = self.advertiser.work() => {}
-                Some(request) = self.requests.recv() => self.answer(request),
+                Some(request) = self.requests.recv(), if pause.is_none() => {
+                    self.answer_in_turn(request);
+                }
                 () = self.local_time.changed(), if self.controller.wants_local_time() => {
                     self.tell_local_time();
                 }
@@ -288,6 +303,7 @@ impl Daemon {
                     self.reload(Cause::Lists, Asked::by("a list file has changed"));
                 }
                 () = sleep_until(burst) => {}
+                () = sleep_until(pause) => {}
                 () = sleep_until(trial) => self.trial_is_over(),
                 read = self.readings.done() => {
                     self.take_loaded(read);
