@@ -1,6 +1,6 @@
 //! One channel: a task that keeps its outbox and sends one message at a time.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use tokio::{
@@ -115,6 +115,7 @@ pub(crate) async fn run(
         context,
         outbox: Outbox::new(pace),
         under_way: JoinSet::new(),
+        is_heard: Rc::default(),
         tests: JoinSet::new(),
         problem: None,
     };
@@ -141,6 +142,8 @@ struct Task {
     outbox: Outbox<Arc<Event>>,
     /// At most one.
     under_way: JoinSet<Sent>,
+    /// Somebody may have heard of it.
+    is_heard: Rc<Cell<bool>>,
     tests: JoinSet<()>,
     /// What was wrong last, so that it is said once.
     problem: Option<String>,
@@ -162,14 +165,25 @@ impl Task {
                 self.outbox.note_dropped(count);
                 self.note(count, "too many came at once", |_| {});
             }
-            Post::LineIsBack => self.outbox.hasten(now),
+            Post::LineIsBack => self.hasten(now),
             Post::Changed(channel, pace) => {
                 self.channel = channel;
                 self.outbox.set_pace(pace);
                 // It may be right now.
-                self.outbox.hasten(now);
+                self.hasten(now);
             }
             Post::Test(event, answer) => self.test(event, answer),
+        }
+    }
+
+    /// A line is back: what failed is tried again soon. What still looks for a way, and has told nobody
+    /// anything, may do so by a dead one, and begins anew.
+    fn hasten(&mut self, now: Duration) {
+        self.outbox.hasten(now);
+        if !self.under_way.is_empty() && !self.is_heard.get() {
+            self.under_way = JoinSet::new();
+            let dropped = self.outbox.failed(now, None, 0.0);
+            self.note(dropped, "too many wait", |_| {});
         }
     }
 
@@ -178,9 +192,11 @@ impl Task {
         let Some(batch) = self.outbox.take(self.now()) else {
             return;
         };
+        self.is_heard = Rc::default();
+        let is_heard = Rc::clone(&self.is_heard);
         let (channel, context) = (Rc::clone(&self.channel), Rc::clone(&self.context));
         self.under_way
-            .spawn_local(async move { send(&channel, &context, &batch).await });
+            .spawn_local(async move { send(&channel, &context, &batch, &is_heard).await });
     }
 
     /// Takes what came of it; none where the task died.
@@ -262,10 +278,17 @@ impl Task {
     }
 }
 
-async fn send(channel: &Channel, context: &Context, batch: &Batch<Arc<Event>>) -> Sent {
+/// Sends a message. `is_heard` is set before anybody is told anything.
+async fn send(
+    channel: &Channel,
+    context: &Context,
+    batch: &Batch<Arc<Event>>,
+    is_heard: &Cell<bool>,
+) -> Sent {
     let message = || Message::of(batch, &context.host, &context.zone);
     match &channel.means {
         Means::Hooks(hooks) => {
+            is_heard.set(true);
             let mut problems = Vec::new();
             for event in &batch.items {
                 match hooks::run(hooks, event, batch.dropped).await {
@@ -286,8 +309,13 @@ async fn send(channel: &Channel, context: &Context, batch: &Batch<Arc<Event>>) -
                 false => Sent::Partly(problems.join("; ")),
             }
         }
-        Means::Webhook(webhook) => webhook::send(&context.trust, webhook, &message()).await,
-        Means::Mail(mail) => mail::send(mail, &message()).await,
+        Means::Webhook(webhook) => {
+            webhook::send(&context.trust, webhook, &message(), is_heard).await
+        }
+        Means::Mail(mail) => {
+            is_heard.set(true);
+            mail::send(mail, &message()).await
+        }
     }
 }
 
@@ -322,6 +350,6 @@ async fn test(channel: &Channel, context: &Context, event: Arc<Event>) -> Vec<Te
         items: vec![event],
         dropped: 0,
     };
-    let sent = send(channel, context, &batch).await;
+    let sent = send(channel, context, &batch, &Cell::default()).await;
     vec![whole(sent.problem().map(str::to_owned))]
 }

@@ -1,6 +1,6 @@
 //! Webhooks: one request, one answer, HTTP/1.1. They leave as any traffic of the router's own does.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{cell::Cell, net::SocketAddr, time::Duration};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
@@ -32,15 +32,20 @@ const BODY_MAX: usize = 1024;
 /// What is shorter is no secret, and would make holes into every word.
 const HIDDEN_LEAST: usize = 6;
 
-/// Tells a server.
-pub(crate) async fn send(trust: &Trust, webhook: &Webhook, message: &Message) -> Sent {
+/// Tells a server. `is_heard` is set as soon as there is a connection.
+pub(crate) async fn send(
+    trust: &Trust,
+    webhook: &Webhook,
+    message: &Message,
+    is_heard: &Cell<bool>,
+) -> Sent {
     let prepared = match Prepared::of(webhook, message) {
         Ok(prepared) => prepared,
         // Somebody may put the file right.
         Err(why) => return Sent::Again { why, after: None },
     };
     let host = prepared.url.authority();
-    let sent = match timeout(LIMIT, prepared.exchange(trust, webhook)).await {
+    let sent = match timeout(LIMIT, prepared.exchange(trust, webhook, is_heard)).await {
         Ok(Ok(answer)) => answer.judged(),
         Ok(Err(why)) => Sent::Again { why, after: None },
         Err(_) => Sent::Again {
@@ -82,8 +87,14 @@ impl Prepared {
         })
     }
 
-    async fn exchange(&self, trust: &Trust, webhook: &Webhook) -> Result<Answer, String> {
+    async fn exchange(
+        &self,
+        trust: &Trust,
+        webhook: &Webhook,
+        is_heard: &Cell<bool>,
+    ) -> Result<Answer, String> {
         let stream = connect(&self.url).await?;
+        is_heard.set(true);
         if self.url.is_secure {
             let name = self.url.host.to_string();
             let stream = trust.secure(stream, &name, webhook.authorities.as_deref());
@@ -252,7 +263,7 @@ mod tests {
         let message = message(vec![event("isp1 is down", Level::Warn)], 0);
         let sent = LocalSet::new().block_on(
             &runtime.unwrap(),
-            send(&Trust::default(), &webhook, &message),
+            send(&Trust::default(), &webhook, &message, &Cell::default()),
         );
         server.join().unwrap();
         (sent, heard.recv().unwrap())
