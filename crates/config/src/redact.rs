@@ -74,8 +74,11 @@ fn shown(value: Value, key: &Key) -> Value {
         (Kind::Listed(keys) | Kind::Targets(keys) | Kind::Tiers(keys), Value::Array(items)) => {
             Value::Array(items.into_iter().map(|i| item(i, key, keys)).collect())
         }
-        (Kind::Target, Value::String(text)) => Value::String(hide_secrets(&text)),
+        // Where it is helps, and no more of it: many are a secret as a whole.
+        (Kind::Target | Kind::Url, Value::String(text)) => Value::String(hide_secrets(&text)),
         (Kind::Text, value) if OPEN_TEXTS.contains(&key.name) => value,
+        // Who gets a letter is nobody's business.
+        (Kind::Texts, _) if key.name == "to" => left_out(),
         // A program's arguments can be anything; which program it is helps.
         (Kind::Texts, Value::Array(words)) => {
             let program = words.into_iter().take(1);
@@ -120,6 +123,7 @@ fn is_open(kind: Kind) -> bool {
             | Kind::PercentOrOff
             | Kind::Rate
             | Kind::Word(_)
+            | Kind::Words(_)
             | Kind::WordOrTable(_, _)
             | Kind::Gateway(_)
             | Kind::Nat(_)
@@ -326,7 +330,15 @@ mod tests {
             token_file = "/etc/uplinkd/tokens"
             listen = "127.0.0.1:8177"
             [notify]
-            webhook = "https://hooks.example.org/webhook-secret"
+            events = ["uplink", "trouble"]
+            slack = "https://hooks.example.org/webhook-secret"
+            [notify.webhook.phone]
+            url = "https://ntfy.example.org/topic-secret"
+            url_file = "/etc/uplinkd/url"
+            to = "chat-secret"
+            [notify.mail]
+            to = ["someone-secret@example.org"]
+            from = "other-secret@example.org"
             [[notify.more]]
             password = "listed-secret"
         "#;
@@ -345,6 +357,9 @@ mod tests {
             "127.0.0.1:8177",
             "isp1",
             "notify",
+            "trouble",
+            "https://ntfy.example.org/(left-out)",
+            "/etc/uplinkd/url",
             "pager_token",
         ] {
             assert!(shown.contains(word), "{word}: {shown}");
