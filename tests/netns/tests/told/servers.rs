@@ -114,6 +114,7 @@ pub(crate) fn what_is_secret_is_shown_nowhere() -> Result<()> {
     shown += &says(&rig, "status", 0)?;
     shown += &says(&rig, "events --json", 0)?;
     shown += &rig.in_router(|| metrics(&rig))?;
+    shown += &says(&rig, "report --bug --output -", 0)?;
     let checked = rig.tool("uplinkd", &["check"])?;
     shown += &format!("{}{}", checked.stdout, checked.stderr);
     // At its most talkative.
