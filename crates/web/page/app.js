@@ -19,7 +19,7 @@ const GATHER = 120;
 const RETRY_MIN = 1000;
 const RETRY_MAX = 30000;
 
-const state = { status: null, before: null, events: [], policies: [], incomplete: false };
+const state = { status: null, before: null, events: [], past: null, policies: [] };
 let stream = null;
 let isOpen = false;
 let retry = RETRY_MIN;
@@ -58,9 +58,23 @@ async function refreshPolicies() {
 }
 
 async function refreshEvents() {
-  const { events, incomplete } = await get("v1/events");
+  const { events } = await get("v1/events");
   state.events = events;
-  state.incomplete = incomplete;
+}
+
+/** Of what was before the daemon's start only switches are remembered, and those of this month. */
+async function readPast() {
+  if (state.past) return;
+  const first = state.events[0]?.time ?? Infinity;
+  try {
+    const { switches } = await get("v1/report");
+    state.past = switches.filter((event) => event.time < first);
+  } catch (error) {
+    // Without history there is no past.
+    if (!(error instanceof Refused)) throw error;
+    state.past = [];
+  }
+  drawTimeline();
 }
 
 function draw() {
@@ -84,7 +98,7 @@ function draw() {
 
 function drawTimeline() {
   const now = state.status?.time ?? Date.now() / 1000;
-  show($("timeline"), timeline(state.events, now, $("all-events").checked));
+  show($("timeline"), timeline([...(state.past ?? []), ...state.events], now, $("all-events").checked));
 }
 
 function drawPolicies() {
@@ -128,6 +142,7 @@ async function begin() {
     await refresh();
     openStream();
     await refreshPolicies();
+    await readPast();
   } catch (error) {
     failed(error);
   }

@@ -44,7 +44,7 @@ export function timeline(events, now, all) {
 
 function entry(run, after, now) {
   const selections = run.filter(isMove);
-  const key = run[0].id;
+  const key = `${run[0].time} ${run[0].id}`;
   if (!selections.length) {
     const node = run.map((event) => el("p", { class: event.level }, time(event), ` ${event.text}`));
     return { moved: false, node: el("li", { "data-key": key }, node) };

@@ -10,6 +10,9 @@ export function badge(health) {
   return el("span", { class: `badge ${health}` }, el("span", { "aria-hidden": "true" }, SIGNS[health] ?? "?"), ` ${health}`);
 }
 
+/** Fewer connections in a family say nothing of shares: our own probes are some. */
+const FEW = 20;
+
 /** Uplinks by name, each with its families. */
 export function byName(status) {
   const uplinks = new Map();
@@ -70,7 +73,7 @@ function familyOf(line, sum, now) {
   const best = asked.length ? Math.min(...asked.map((target) => target.mean_rtt_ms)) : null;
   const sent = line.targets.map((target) => target.loss);
   const loss = sent.length ? sent.reduce((a, b) => a + b) / sent.length : null;
-  const measured = line.connections != null && sum > 0 ? line.connections / sum : null;
+  const measured = line.connections != null && sum >= FEW ? line.connections / sum : null;
   const figure = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
   const health = line.absent ? "absent" : line.health;
   return el("div", { class: "line", "data-key": line.family, role: "group", "aria-label": family(line.family) },
@@ -95,20 +98,20 @@ function familyOf(line, sum, now) {
 /** What it should carry above what it does carry. */
 function shares(line, measured) {
   const wanted = line.in_service && !line.idle ? line.share : 0;
-  const text = `By weight ${percent(wanted)} of new connections; ${measured == null ? "no connections are measured" : `measured ${percent(measured)} of those there are`}`;
+  const text = `By weight ${percent(wanted)} of new connections; ${measured == null ? "too few connections to measure" : `measured ${percent(measured)} of those there are`}`;
   const bar = (y, part, name) => svg("rect", { x: 0, y, height: 6, width: `${(part * 100).toFixed(1)}%`, class: name, rx: 2 });
   return el("div", {},
     svg("svg", { class: "bars", role: "img", "aria-label": text, width: "100%", height: 16 },
       svg("rect", { width: "100%", height: 16, class: "ground", rx: 2 }),
       bar(1, wanted, "wanted"), bar(9, measured ?? 0, "measured")),
-    el("p", { class: "quiet small", "aria-hidden": "true" }, `weight ${percent(wanted)} · measured ${percent(measured)}`));
+    el("p", { class: "quiet small", "aria-hidden": "true" }, `weight ${percent(wanted)} · ${measured == null ? "too few to measure" : `measured ${percent(measured)}`}`));
 }
 
 export function groups(status) {
   const sums = connectionSums(status);
   const measured = (group, uplink) => {
     const line = status.uplinks.find((l) => l.name === uplink && l.family === group.family);
-    return line?.connections != null && sums[group.family] ? line.connections / sums[group.family] : null;
+    return line?.connections != null && sums[group.family] >= FEW ? line.connections / sums[group.family] : null;
   };
   const rows = status.groups.map((group) => {
     const isDefault = group.code === 0;
@@ -116,7 +119,7 @@ export function groups(status) {
       el("th", { scope: "row" }, group.name), el("td", {}, family(group.family)),
       el("td", {}, group.serving.length ? group.serving.map((s) =>
         el("div", {}, `${s.uplink} ${percent(s.share)}`,
-          isDefault && el("span", { class: "quiet" }, ` (measured ${percent(measured(group, s.uplink))})`))) : "nobody"),
+          isDefault && measured(group, s.uplink) != null && el("span", { class: "quiet" }, ` (measured ${percent(measured(group, s.uplink))})`))) : "nobody"),
       el("td", {}, group.tier ? `${group.tier} of ${group.tiers.length}` : "–"),
       el("td", {}, group.reason,
         group.waiting && el("div", {}, group.waiting.until ? `returns to tier ${group.waiting.tier} at ${at(group.waiting.until)} ` : `tier ${group.waiting.tier} could serve again `,

@@ -132,7 +132,16 @@ const visits = {
   },
 
   async failover() {
-    const page = await enter();
+    const page = await open();
+    // What happened before the daemon's start.
+    const past = { id: 1, time: Date.now() / 1000 - 90_000, level: "info", kind: "selection", text: "", detail: {
+      group: "default", family: "ipv4", before: [{ uplink: "isp8", weight: 1 }, { uplink: "isp9", weight: 1 }], after: [{ uplink: "isp8", weight: 1 }], reason: "isp9 was eaten" } };
+    await page.route(/\/v1\/report/, (route) => route.fulfill({ json: { switches: [past] } }));
+    await logIn(page);
+    await is(page.locator("#timeline > li").last(), "isp9 out: isp8 alone in default (IPv4)");
+    await page.locator("#timeline summary").last().click();
+    await is(page.locator("#timeline > li").last(), "isp9 was eaten");
+    await page.locator("#timeline summary").last().click();
     await is(health(page, "isp1"), "up");
     await is(page.locator("#state"), "Everything is up");
     await is(page.locator("#live"), "live");
