@@ -45,7 +45,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Sub {
-    /// Run the real daemon in a network and watch it while a provider fails and comes back.
+    /// Run the real daemon in a network and watch it while a provider fails and comes back; here, or in a
+    /// browser of this machine by the link that it prints.
     Demo(DemoArgs),
     /// Build a network without a daemon and run one command in it.
     Run(RunArgs),

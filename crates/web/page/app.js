@@ -158,7 +158,7 @@ function failed(error) {
   if (!(error instanceof Refused)) throw error;
   if (error.status === 401) {
     forgetSession();
-    askForToken("");
+    askForToken("The session has ended.");
     return;
   }
   setLive(error.message);

@@ -37,33 +37,34 @@ const isPart = ({ kind }) => CAUSES.includes(kind) || EFFECTS.includes(kind);
 
 export function timeline(events, now, all) {
   const runs = runsOf(events);
-  const entries = runs.map((run, index) => entry(run, runs.slice(index + 1), now)).filter((made) => made && (all || made.moved));
-  if (!entries.length) return el("li", { class: "quiet" }, all ? "Nothing yet." : "Nothing has moved traffic yet.");
-  return entries.reverse().slice(0, SHOWN_MAX).map((made) => made.node);
+  const shown = [];
+  for (let index = runs.length - 1; index >= 0 && shown.length < SHOWN_MAX; index -= 1) {
+    if (all || runs[index].some(isMove)) shown.push(entry(runs, index, now));
+  }
+  if (!shown.length) return el("li", { class: "quiet" }, all ? "Nothing yet." : "Nothing has moved traffic yet.");
+  return shown;
 }
 
-function entry(run, after, now) {
+function entry(runs, index, now) {
+  const run = runs[index];
   const selections = run.filter(isMove);
   const key = `${run[0].time} ${run[0].id}`;
   if (!selections.length) {
     const node = run.map((event) => el("p", { class: event.level }, time(event), ` ${event.text}`));
-    return { moved: false, node: el("li", { "data-key": key }, node) };
+    return el("li", { "data-key": key }, node);
   }
   const causes = causesOf(run);
   const isBad = causes.some((event) => event.level === "warn");
-  return {
-    moved: true,
-    node: el("li", { "data-key": key },
-      el("details", {},
-        el("summary", { class: isBad ? "warn" : "info" }, time(selections[0]), ` ${title(selections)}`),
-        el("dl", { class: "why" },
-          el("dt", {}, "Reason"),
-          causes.length ? causes.map((event) => el("dd", {}, event.text))
-            : selections.map((event) => el("dd", {}, event.detail.reason ?? event.text)),
-          el("dt", {}, "Effect"),
-          selections.map((event) => el("dd", {}, moved(event))),
-          effects(run, causes, selections, after, now).map((text) => el("dd", {}, text))))),
-  };
+  return el("li", { "data-key": key },
+    el("details", {},
+      el("summary", { class: isBad ? "warn" : "info" }, time(selections[0]), ` ${title(selections)}`),
+      el("dl", { class: "why" },
+        el("dt", {}, "Reason"),
+        causes.length ? causes.map((event) => el("dd", {}, event.text))
+          : selections.map((event) => el("dd", {}, event.detail.reason ?? event.text)),
+        el("dt", {}, "Effect"),
+        selections.map((event) => el("dd", {}, moved(event))),
+        effects(runs, index, causes, now).map((text) => el("dd", {}, text)))));
 }
 
 /** Of what became of a line only the last word before anything moved counts. */
@@ -107,14 +108,17 @@ function moved({ detail }) {
   return `Group ${detail.group}, ${family(detail.family)}: ${shares(detail.after)} instead of ${shares(detail.before)}`;
 }
 
-function effects(run, causes, selections, after, now) {
+function effects(runs, index, causes, now) {
   const told = [];
+  const run = runs[index];
   const applied = run.findLast((event) => event.kind === "applied");
   if (applied) told.push(`The kernel was as it should be ${span(Math.max(0, applied.time - (causes[0] ?? run[0]).time))} after the reason was known.`);
   const released = run.filter((event) => event.kind === "released").reduce((sum, event) => sum + event.detail.connections, 0);
   if (released) told.push(`${count(released, "connection")} had to go by others.`);
-  const first = selections[0];
-  const next = after.flat().find((event) => isMove(event) && event.detail.group === first.detail.group && event.detail.family === first.detail.family);
+  const first = run.find(isMove);
+  const isNext = (event) => isMove(event) && event.detail.group === first.detail.group && event.detail.family === first.detail.family;
+  let next = null;
+  for (let later = index + 1; later < runs.length && !next; later += 1) next = runs[later].find(isNext);
   told.push(next ? `It lasted ${span(next.time - first.time)}.` : `It has lasted for ${span(Math.max(0, now - first.time))}.`);
   return told;
 }

@@ -77,7 +77,7 @@ struct File {
 /// All files by their paths.
 static FILES: LazyLock<BTreeMap<String, File>> = LazyLock::new(read_files);
 
-/// The paths of the page. Whoever adds one: [`is_open`] lets everybody at it.
+/// The paths of the page. What [`is_open`] does not know there wants a token like all else.
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
         .route("/", get(file))

@@ -129,6 +129,12 @@ const visits = {
     await page.evaluate((token) => { location.hash = `token=${token}`; }, TOKEN);
     await card(page, "isp2").waitFor();
     assert.deepEqual(page.complaints, []);
+    // Other tokens end all sessions, and whoever looks is told at once.
+    await is(page.locator("#live"), "live");
+    await have("tokens");
+    await is(page.getByRole("alert"), "session has ended");
+    await logIn(page);
+    await is(page.locator("#live"), "live");
   },
 
   async failover() {

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use uplinkd_lab::{
     Broken, Fault, Lab, LabSpec, Output, RouterDaemon, find_program,
     programs::{Missing, find},
@@ -75,12 +76,16 @@ pub(crate) fn rig(uplinks: usize, config: &str) -> Result<Rig> {
         ..LabSpec::default()
     };
     let mut rig = Rig::without_daemon(spec, config)?;
-    let tokens = rig.places().config().with_file_name("tokens");
-    fs::write(&tokens, format!("{TOKEN}\nread {READER}\n"))?;
-    fs::set_permissions(&tokens, Permissions::from_mode(0o600))?;
+    write_tokens(&rig, &[TOKEN, &format!("read {READER}")])?;
     rig.start_daemon()?;
     rig.wait_settled()?;
     Ok(rig)
+}
+
+fn write_tokens(rig: &Rig, tokens: &[&str]) -> Result<()> {
+    let file = rig.places().config().with_file_name("tokens");
+    fs::write(&file, tokens.join("\n"))?;
+    Ok(fs::set_permissions(&file, Permissions::from_mode(0o600))?)
 }
 
 /// What the browser is and is driven by.
@@ -245,6 +250,10 @@ impl<'r> Hands<'r> {
                     .config
                     .replacen("weight = 3", &format!("weight = {weight}"), 1);
                 self.rig.places().write_config(&text)?;
+            }
+            ["tokens"] => {
+                write_tokens(self.rig, &[TOKEN])?;
+                self.rig.daemon()?.process().signal(Signal::SIGHUP)?;
             }
             ["mistake"] => self
                 .rig
