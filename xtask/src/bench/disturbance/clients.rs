@@ -23,7 +23,7 @@ const LISTEN: &str = "127.0.0.1:8177";
 pub(crate) const READERS: usize = 100;
 /// Requests per second that are tried, and by how many at once.
 pub(crate) const FLOOD: u32 = 10_000;
-const FLOODERS: u32 = 8;
+const FLOODERS: u32 = 48;
 
 /// What the file says of TCP, with its tokens beside it.
 ///
