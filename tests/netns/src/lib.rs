@@ -4,7 +4,7 @@
 //! the daemon through start, crash, stop and drift, `coexistence` runs it beside other programs,
 //! `gateways` moves addresses and gateways under it, `probes` asks targets of all kinds, `shares` sees who
 //! carries what as lines get worse, `api` asks it whatever its document allows,
-//! `operate` tells a running daemon what to do,
+//! `operate` tells a running daemon what to do, `page` looks at it with a browser,
 //! `history` what is remembered, `told` whom it tells,
 //! `lines` puts it on other access lines, in a virtual machine. Nothing here decides what is right.
 

@@ -30,7 +30,7 @@ const TOKEN: &str = "the+token/of=whoever-keeps-this-router==";
 pub(crate) const READER: &str = "the-token-of-whoever-looks-after-it";
 pub(crate) const PORT: u16 = 8177;
 /// How long a visit may take.
-const VISIT_MAX: Duration = Duration::from_secs(60);
+const VISIT_MAX: Duration = Duration::from_secs(120);
 /// How long the demonstration may take until it asks, and a visit after that.
 const DEMO_MAX: Duration = Duration::from_secs(90);
 /// Connections that the LAN makes meanwhile, each second.
