@@ -161,7 +161,6 @@ mod tests {
         line.spells.push(Spell {
             start: ms(4000),
             end: ms(8000),
-            is_link: false,
         });
         let mut asked = (0..57).map(|n| series.answer(ms(4000 + n * 70), &line));
         assert!(asked.all(|answer| answer.is_none()));

@@ -17,8 +17,6 @@ pub(crate) struct Spell {
     pub(crate) start: Duration,
     /// When the first was asked that was answered, or where the history ends.
     pub(crate) end: Duration,
-    /// Its link was gone, as the recording says.
-    pub(crate) is_link: bool,
 }
 
 impl Spell {
@@ -75,7 +73,6 @@ impl Hindsight {
         Some(Spell {
             start: self.since,
             end: time,
-            is_link: false,
         })
     }
 

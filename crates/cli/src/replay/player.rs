@@ -493,8 +493,8 @@ impl Readings {
 /// When links were lost and there again, in order.
 fn carriers(survey: &Survey) -> VecDeque<(Duration, String, bool)> {
     let mut all = Vec::new();
-    for ((uplink, _), line) in &survey.lines {
-        for spell in line.spells.iter().filter(|s| s.is_link) {
+    for (uplink, links) in &survey.links {
+        for spell in links {
             all.push((spell.start, uplink.clone(), false));
             all.push((spell.end, uplink.clone(), true));
         }

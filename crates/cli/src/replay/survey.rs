@@ -26,6 +26,8 @@ pub(crate) struct Survey {
     pub(crate) from: Duration,
     pub(crate) to: Duration,
     pub(crate) lines: BTreeMap<LineId, Surveyed>,
+    /// When the link of each uplink was gone.
+    pub(crate) links: BTreeMap<String, Vec<Spell>>,
     /// Uplinks whose counters were recorded.
     pub(crate) counted: Vec<String>,
     /// When nobody recorded: from the last line before to the first one after.
@@ -54,6 +56,8 @@ pub(crate) struct Surveyed {
     pub(crate) told: Vec<(Duration, String)>,
     hosts: Followed,
     gateway: Followed,
+    /// When its link was gone, as the recording says.
+    links: Vec<Spell>,
     link_lost: Option<Duration>,
 }
 
@@ -86,6 +90,7 @@ impl Survey {
         }
         survey.to = latest.unwrap_or_default();
         survey.close(survey.to);
+        survey.share_links();
         for line in survey.lines.values_mut() {
             line.settle();
         }
@@ -117,8 +122,33 @@ impl Survey {
                 followed.spells.extend(spell);
             }
             if let Some(start) = line.link_lost.take() {
-                line.spells.push(link_spell(start, time));
+                line.links.push(Spell { start, end: time });
             }
+        }
+    }
+
+    /// A link is that of both families: gone as soon as one of them was told so, and there again as soon as
+    /// one is asked.
+    fn share_links(&mut self) {
+        for ((uplink, _), line) in &self.lines {
+            let links = self.links.entry(uplink.clone()).or_default();
+            links.extend(&line.links);
+        }
+        for links in self.links.values_mut() {
+            links.sort_by_key(|s| (s.start, s.end));
+            links.dedup_by(|later, earlier| {
+                let is_one = earlier.contains(later.start);
+                if is_one {
+                    earlier.end = earlier.end.min(later.end);
+                }
+                is_one
+            });
+        }
+        for ((uplink, _), line) in &mut self.lines {
+            let links = self.links.get(uplink).into_iter().flatten();
+            let is_own = |link: &&Spell| line.links.iter().any(|own| link.contains(own.start));
+            line.spells.extend(links.filter(is_own));
+            line.spells.append(&mut line.links);
         }
     }
 
@@ -178,7 +208,8 @@ impl Survey {
         // It is asked again, so that the link is there.
         if let Some(start) = own.link_lost.filter(|start| line.time > *start) {
             own.link_lost = None;
-            own.spells.push(link_spell(start, line.time));
+            let end = line.time;
+            own.links.push(Spell { start, end });
         }
         let followed = match is_gateway(target) {
             true => &mut own.gateway,
@@ -251,17 +282,13 @@ impl Surveyed {
         self.spells.append(&mut own.spells);
         self.spells.sort_by_key(|s| (s.start, s.end));
         // A link that is lost while the line is dead is the same death.
-        let mut merged: Vec<Spell> = Vec::new();
-        for spell in self.spells.drain(..) {
-            match merged.last_mut() {
-                Some(last) if spell.start <= last.end => {
-                    last.end = last.end.max(spell.end);
-                    last.is_link |= spell.is_link;
-                }
-                _ => merged.push(spell),
+        self.spells.dedup_by(|later, earlier| {
+            let is_one = later.start <= earlier.end;
+            if is_one {
+                earlier.end = earlier.end.max(later.end);
             }
-        }
-        self.spells = merged;
+            is_one
+        });
     }
 
     /// The death at a moment, if any.
@@ -269,13 +296,5 @@ impl Surveyed {
         let index = self.spells.partition_point(|s| s.start <= moment);
         let spell = self.spells.get(index.checked_sub(1)?)?;
         spell.contains(moment).then_some(spell)
-    }
-}
-
-fn link_spell(start: Duration, end: Duration) -> Spell {
-    Spell {
-        start,
-        end,
-        is_link: true,
     }
 }

@@ -235,6 +235,38 @@ fn a_recorded_loss_of_the_link_is_replayed_as_one() {
 }
 
 #[test]
+fn a_link_is_lost_to_both_families_at_once() {
+    let mut scene = Scene::new();
+    let columns = uplinkd_model::record::COLUMNS.join(",");
+    scene.trace = columns + "\n";
+    for tenth in 0..900 {
+        let time = 1_764_000_000.0 + f64::from(tenth) / 10.0;
+        for (family, address) in [("4", "192.0.2.1"), ("6", "2001:db8::1")] {
+            let is_gone = tenth >= 300 && tenth < if family == "4" { 600 } else { 615 };
+            if !is_gone {
+                let _ = writeln!(scene.trace, "{time},isp1,{address},15,{family}");
+            }
+            let _ = writeln!(scene.trace, "{time},isp2,{address},15,{family}");
+        }
+        // The second was told a moment later, and was asked again later.
+        if tenth == 300 {
+            for (family, later) in [("4", 0.001), ("6", 0.003)] {
+                let time = time + later;
+                let event = "down (link): no carrier";
+                let _ = writeln!(scene.trace, "{time},isp1,,,{family},,,,,{event}");
+            }
+        }
+    }
+    let comparison = scene.try_with(&[""]);
+    let lines = &comparison.replays[0].lines;
+    let own: Vec<_> = lines.iter().filter(|l| l.uplink == "isp1").collect();
+    assert_eq!(own.len(), 2, "{lines:?}");
+    for report in own {
+        assert_eq!((report.failovers, report.needless), (1, 0), "{report:?}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_together_is_said() {
     let mut scene = Scene::new();
     scene.seconds(0, 10, Fine, Fine);
