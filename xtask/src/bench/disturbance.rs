@@ -9,14 +9,13 @@
 //!   every disturbance.
 //! - *reaction*: the cable is pulled, which the kernel tells at once, and the connections of the line are
 //!   tracked until the daemon has released them. That is the daemon's own time alone.
-//!
-//! A place is left for a hook that hangs.
 
 pub(super) mod clients;
 
 use std::{
     fmt::{self, Write as _},
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, ExitCode},
     thread,
@@ -71,7 +70,7 @@ pub(crate) struct DisturbanceArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "none,stalled-reader,readers,full-disk,damaged-history,flood"
+        default_value = "none,stalled-reader,readers,full-disk,damaged-history,hanging-hook,flood"
     )]
     only: Vec<Disturbance>,
     /// Count it as a failure when a median reaction is so many milliseconds longer than undisturbed.
@@ -88,6 +87,7 @@ enum Disturbance {
     Readers,
     FullDisk,
     DamagedHistory,
+    HangingHook,
     Flood,
 }
 
@@ -99,6 +99,7 @@ impl fmt::Display for Disturbance {
             Self::Readers => "100 followers of events",
             Self::FullDisk => "a full disk below state and history",
             Self::DamagedHistory => "a damaged history",
+            Self::HangingHook => "a hook that hangs at each event",
             Self::Flood => "10,000 requests a second wanted",
         })
     }
@@ -186,7 +187,10 @@ impl Trial {
         let places = Places::new(&lab)?;
         self.prepare(&lab, &places)?;
         let started = Instant::now();
-        let daemon = start(&lab, &places, programs)?;
+        let is_told = self.disturbance == Disturbance::HangingHook;
+        let more = is_told.then(|| hanging_hook(&lab)).transpose()?;
+        let more = more.unwrap_or_default();
+        let daemon = start(&lab, &places, programs, &more)?;
         wait_until_shared(&lab, &daemon, Family::V4)?;
         let routes = RouteWatch::start(&lab, isp, Family::V4)?;
         let at_most = Duration::from_secs(300);
@@ -245,6 +249,7 @@ impl Trial {
             Disturbance::None
             | Disturbance::StalledReader
             | Disturbance::Readers
+            | Disturbance::HangingHook
             | Disturbance::Flood => Ok(()),
         }
     }
@@ -253,7 +258,9 @@ impl Trial {
     fn begin(&self, lab: &Lab, places: &Places) -> Result<Disturbing> {
         let socket = clients::socket(places);
         Ok(match self.disturbance {
-            Disturbance::None | Disturbance::DamagedHistory => Disturbing::Nothing,
+            Disturbance::None | Disturbance::DamagedHistory | Disturbance::HangingHook => {
+                Disturbing::Nothing
+            }
             Disturbance::StalledReader => Disturbing::Stream(clients::stalled(&socket)?),
             Disturbance::Readers => Disturbing::Readers(clients::readers(lab)?),
             Disturbance::FullDisk => {
@@ -313,13 +320,32 @@ enum Disturbing {
 }
 
 /// Starts uplinkd as delivered, without damping, since lines fail here again and again, and with TCP.
-pub(super) fn start(lab: &Lab, places: &Places, programs: &Programs) -> Result<RouterDaemon> {
+pub(super) fn start(
+    lab: &Lab,
+    places: &Places,
+    programs: &Programs,
+    more: &str,
+) -> Result<RouterDaemon> {
     let settings = Candidate::UplinkdUndamped.settings();
-    places.write_config(&(settings + &clients::api(places)?))?;
+    places.write_config(&(settings + &clients::api(places)? + more))?;
     let program = programs.uplinkd.as_deref().context("there is no uplinkd")?;
     let mut command: Command = places.command(program);
     command.arg("run");
     RouterDaemon::start_command(lab, places, command).context("cannot start uplinkd")
+}
+
+/// A hook that does not end by itself, and the words that have it run at each event.
+fn hanging_hook(lab: &Lab) -> Result<String> {
+    let folder = lab.folder().join("hooks");
+    fs::create_dir(&folder)?;
+    fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
+    let hook = folder.join("10-hang");
+    fs::write(&hook, "#!/bin/sh\nexec sleep 3600\n")?;
+    fs::set_permissions(&hook, Permissions::from_mode(0o755))?;
+    let folder = folder.display();
+    Ok(format!(
+        "[notify.hooks]\ndir = \"{folder}\"\nevents = [\"all\"]\n"
+    ))
 }
 
 /// Takes all that is left of a disk.

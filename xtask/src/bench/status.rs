@@ -68,7 +68,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let lab = Lab::build(LabSpec::default())?;
     let _servers = Servers::start(lab.internet(), PORT)?;
     let places = Places::new(&lab)?;
-    let daemon = start(&lab, &places, &programs)?;
+    let daemon = start(&lab, &places, &programs, "")?;
     wait_until_shared(&lab, &daemon, Family::V4)?;
     thread::sleep(Duration::from_secs(3));
 

@@ -44,9 +44,13 @@ fn metrics(rig: &Rig) -> Result<String> {
     get(UnixStream::connect(socket)?, "/metrics")
 }
 
+/// Somebody who is told, or would be.
+const TOLD: &str =
+    "[notify.webhook.phone]\ntemplate = \"ntfy\"\nurl = \"http://127.0.0.1:9/phone\"\n";
+
 /// A router that has seen a failover.
 fn rig() -> Result<Rig> {
-    let rig = Rig::start(&(config(&[3, 2]) + BUDGET))?;
+    let rig = Rig::start(&(config(&[3, 2]) + BUDGET + TOLD))?;
     let broken = Fault::Silent.apply(rig.lab(), isp(1))?;
     rig.wait_out(isp(1))?;
     drop(broken);
@@ -138,7 +142,7 @@ pub(crate) fn a_real_prometheus_scrapes_the_daemon_and_loads_the_rules() -> Resu
     .with_context(|| prometheus.log())?;
     let loaded = ask("/api/v1/rules")?;
     let rules = loaded["data"]["groups"][0]["rules"].as_array();
-    ensure!(rules.is_some_and(|r| r.len() == 9), "{loaded}");
+    ensure!(rules.is_some_and(|r| r.len() == 10), "{loaded}");
     let answer = ask("/api/v1/query?query=sum(uplinkd_uplink_up)")?;
     ensure!(answer["data"]["result"][0]["value"][1] == "4", "{answer}");
     let query = "histogram_quantile(0.95,sum%20by(le)(uplinkd_probe_rtt_seconds_bucket))";
