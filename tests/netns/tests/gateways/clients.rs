@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use uplinkd_lab::programs::{
     Advert, Dhclient, DhcpServer, Dhcpcd, NetworkManager, Networkd, Pool, Radvd, Udhcpc,
 };
-use uplinkd_netns_tests::{EVENTUALLY, Rig, find_uplink, isp};
+use uplinkd_netns_tests::{EVENTUALLY, Rig, find_uplink, isp, within};
 
 use crate::{
     advertised::networks,
@@ -21,7 +21,11 @@ pub(crate) fn way(pool: &Pool) -> Way {
 /// The line has moved to another network: it carries, and nothing is left of the old one.
 fn ensure_moved(rig: &Rig, from: &Pool, to: &Pool) -> Result<()> {
     ensure_carries(rig, way(to))?;
-    ensure_forgotten(rig, from.address.into(), from.gateway.map(IpAddr::from))
+    // The old address may have gone a moment ago.
+    let (address, gateway) = (from.address.into(), from.gateway.map(IpAddr::from));
+    within("the old one is forgotten", EVENTUALLY, || {
+        Ok(ensure_forgotten(rig, address, gateway).is_ok())
+    })
 }
 
 pub(crate) fn udhcpc() -> Result<()> {
