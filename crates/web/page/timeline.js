@@ -11,7 +11,7 @@ const SHOWN_MAX = 60;
 const TOGETHER = 2;
 
 const CAUSES = ["health", "drained", "undrained", "preferred", "unpreferred", "failback-told", "reloaded", "rolled-back", "budget", "last-resort"];
-const EFFECTS = ["selection", "applied", "released"];
+const DONE = ["applied", "released"];
 
 /** Runs of events: what made traffic move, what moved, and that it was done. */
 function runsOf(events) {
@@ -20,20 +20,22 @@ function runsOf(events) {
     const run = runs.at(-1);
     const isNear = run && event.time - run.at(-1).time < TOGETHER && isPart(event) && run.every(isPart);
     // What follows after something was moved and is done has moved something else.
-    const isOver = run?.some(isMove) && run.at(-1).kind === "applied" && CAUSES.includes(event.kind)
-      && !run.some((known) => isAlike(known, event));
+    const isOver = run?.some(isMove) && DONE.includes(run.at(-1).kind) && CAUSES.includes(event.kind)
+      && !isOfOtherFamily(run, event);
     if (isNear && !isOver) run.push(event);
     else runs.push([event]);
   }
   return runs;
 }
 
-/** The same of the other family. */
-const isAlike = (one, other) => one.kind === "health" && other.kind === "health"
-  && one.detail.uplink === other.detail.uplink && one.detail.to === other.detail.to;
+/** Whether the last word about the line says the same, which was about its other family. */
+function isOfOtherFamily(run, { kind, detail }) {
+  const last = run.findLast((known) => known.kind === "health" && known.detail.uplink === detail.uplink);
+  return kind === "health" && last?.detail.to === detail.to;
+}
 
 const isMove = ({ kind }) => kind === "selection";
-const isPart = ({ kind }) => CAUSES.includes(kind) || EFFECTS.includes(kind);
+const isPart = (event) => CAUSES.includes(event.kind) || isMove(event) || DONE.includes(event.kind);
 
 export function timeline(events, now, all) {
   const runs = runsOf(events);
