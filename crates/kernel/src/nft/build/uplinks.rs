@@ -43,9 +43,16 @@ impl Builder<'_> {
         let pin_in = [pin(inbound), "accept".to_owned()];
         let pin_in = FAMILIES.map(answers::rule).into_iter().chain(pin_in);
         self.chain(format!("pin_in_{slot}"), pin_in.collect());
-        let restore = |value| vec![Self::set_mark(Whose::Packet, mask, value)];
-        self.chain(format!("restore_out_{slot}"), restore(out));
-        self.chain(format!("restore_in_{slot}"), restore(inbound));
+        // Our own that goes by its line already stays as it is: a program that we do not know of yet may
+        // know it by its whole mark, and lead everything else elsewhere (a full tunnel, into itself).
+        let goes_already = format!("oifname \"{}\" accept", uplink.interface);
+        for (direction, value) in [("out", out), ("in", inbound)] {
+            let rules = vec![
+                goes_already.clone(),
+                Self::set_mark(Whose::Packet, mask, value),
+            ];
+            self.chain(format!("restore_{direction}_{slot}"), rules);
+        }
     }
 
     /// What becomes of source addresses.
