@@ -20,7 +20,10 @@ const ONCE: &str = "[Service]\nType=oneshot\nExecStart=/script\n\
                     ExecStopPost=/bin/systemctl --no-block poweroff\n";
 /// Nobody wants to wait as long as people do.
 const IMPATIENT: &str = "[Service]\nWatchdogSec=2s\n";
-const FILE: &str = "[uplink.isp1]\ninterface = \"wan1\"\n[uplink.isp2]\ninterface = \"wan2\"\n";
+const FILE: &str = "[uplink.isp1]\ninterface = \"wan1\"\n[uplink.isp2]\ninterface = \"wan2\"\n\
+                    [notify.hooks]\n";
+const HOOK: &str = "#!/bin/sh\nexec sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status \
+                    >/var/lib/uplinkd/hooked\n";
 
 /// A root file system: this machine's, and what was written over it.
 struct Root(PathBuf);
@@ -93,8 +96,10 @@ fn prepare(folder: &Path) -> Result<Root> {
     root.write("etc/uplinkd/uplinkd.toml", FILE)?;
     root.write(&format!("{units}/uplinkd.service.d/test.conf"), IMPATIENT)?;
     root.write(&format!("{units}/once.service"), ONCE)?;
-    root.write("script", SCRIPT)?;
-    fs::set_permissions(root.place("script")?, fs::Permissions::from_mode(0o755))?;
+    for (path, text) in [("script", SCRIPT), ("etc/uplinkd/hooks.d/10-rights", HOOK)] {
+        root.write(path, text)?;
+        fs::set_permissions(root.place(path)?, fs::Permissions::from_mode(0o755))?;
+    }
     let wanted = root.place(&format!("{units}/basic.target.wants/once.service"))?;
     symlink("/etc/systemd/system/once.service", wanted)?;
     Ok(root)
@@ -148,6 +153,8 @@ pub(crate) fn systemd_starts_reloads_watches_and_stops_it() -> Result<()> {
         "{status:?}"
     );
     is("names", "0")?;
+    is("told", "0")?;
+    is("hook", "0000000000000000")?;
     is("reload", "0")?;
     is("refused", "active")?;
     is("refused-rules", rules)?;

@@ -30,6 +30,11 @@ say status $?
 grep -q isp1 /etc/iproute2/rt_tables.d/uplinkd.conf
 say names $?
 
+# A hook, in the same sandbox and with none of the rights.
+uplinkctl notify-test > /tested
+say told $?
+say hook "$(cat /var/lib/uplinkd/hooked)"
+
 systemctl reload uplinkd
 say reload $?
 cp /etc/uplinkd/uplinkd.toml /kept.toml
