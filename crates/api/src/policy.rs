@@ -25,4 +25,8 @@ pub struct PolicyStatus {
     pub active: bool,
     /// It can never be reached: these policies before it take everything that it would.
     pub hidden_by: Vec<String>,
+    /// New connections that it has decided since it is there; null where they are not counted.
+    /// One whose first packets are refused or not answered may count more than once.
+    #[serde(default)]
+    pub connections: Option<u64>,
 }

@@ -21,6 +21,7 @@ mod delta;
 mod direct;
 mod element;
 mod look;
+mod object;
 mod program;
 mod ruleset;
 mod sets;
@@ -88,6 +89,9 @@ pub enum RenderError {
     /// A set for addresses of domains has a name that nft does not understand, or is not there.
     #[error("`{}` is not a usable name for an nft set, or there is no such set", .0.escape_debug())]
     Set(String),
+    /// A policy that is counted has a name that nft does not understand.
+    #[error("`{}` is not a usable name for an nft counter", .0.escape_debug())]
+    Counter(String),
     /// A source can only be replaced by one of its family.
     #[error("{address} is not an {family} address, and cannot replace one")]
     Source {
@@ -105,7 +109,12 @@ pub enum RenderError {
 /// When a name in it could end a quotation or is otherwise unfit.
 pub fn render(table: &NftTable) -> Result<String, RenderError> {
     let ruleset = build::ruleset(table, &Forms::default())?;
-    Ok(text::whole(&ruleset, text::Fill::All, &BTreeMap::new()))
+    Ok(text::whole(
+        &ruleset,
+        text::Fill::All,
+        &BTreeMap::new(),
+        &BTreeMap::new(),
+    ))
 }
 
 /// What we put, and what the kernel showed right afterwards.

@@ -2,6 +2,7 @@
 //! writes it as text, and an explanation is read off the very same value.
 
 use std::{
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     ops::{Deref, DerefMut},
     slice,
@@ -16,6 +17,9 @@ use crate::{
     policy::{Span, Spans},
 };
 
+/// So many policies of the file, the first ones, may be counted. What the others decide is not.
+pub const COUNTED_POLICIES_MAX: usize = 256;
+
 /// The compiled policies: for each family the stages that a new connection goes through. The first
 /// entry or rule that matches decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +28,12 @@ pub struct Classifier {
     pub v4: Vec<Stage>,
     /// For IPv6.
     pub v6: Vec<Stage>,
-    /// A number that another content would have another of, whoever made it. Zero with no stages.
+    /// The policies whose connections are counted: their indices in the configuration, below
+    /// [`COUNTED_POLICIES_MAX`], and their names, which the kernel's counters bear.
+    #[serde(default)]
+    pub counted: BTreeMap<usize, String>,
+    /// A number that another content would have another of, whoever made it. Zero with no stages and
+    /// nothing to count.
     pub fingerprint: u64,
 }
 

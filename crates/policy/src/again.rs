@@ -14,6 +14,7 @@ use uplinkd_model::{
 
 use crate::{
     compile::{codes, compile},
+    count::counted,
     fingerprint::fingerprint,
     naive::is_active,
 };
@@ -56,6 +57,8 @@ pub fn compile_again<P: Borrow<Policy>>(
         });
     if conditions_hold {
         let mut classifier = before.classifier.clone();
+        // They may have other names.
+        classifier.counted = counted(policies, [&classifier.v4, &classifier.v6]);
         lead(&mut classifier, &codes(policies, outlets));
         return Again {
             classifier,
@@ -97,5 +100,6 @@ fn lead(classifier: &mut Classifier, codes: &[u16]) {
             }
         }
     }
-    classifier.fingerprint = fingerprint([&classifier.v4, &classifier.v6]);
+    let families = [&*classifier.v4, &*classifier.v6];
+    classifier.fingerprint = fingerprint(families, &classifier.counted);
 }

@@ -18,6 +18,7 @@ use uplinkd_model::{
 use crate::{
     behind::{Behind, Placed},
     boxes::Boxes,
+    count::counted,
     fingerprint::fingerprint,
     line::Line,
     naive::is_active,
@@ -46,8 +47,10 @@ pub fn compile<P: Borrow<Policy>>(policies: &[P], outlets: &[Outlet], minute: u1
     let codes = codes(policies, outlets);
     let stages = |family| arrange(wanted(policies, family, minute), &codes);
     let (v4, v6) = (stages(Family::V4), stages(Family::V6));
+    let counted = counted(policies, [&v4, &v6]);
     Classifier {
-        fingerprint: fingerprint([&v4, &v6]),
+        fingerprint: fingerprint([&v4, &v6], &counted),
+        counted,
         v4,
         v6,
     }

@@ -1,13 +1,17 @@
 //! The number of a classifier's content.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use uplinkd_model::classify::{Condition, Stage};
 
-/// A number that another content would have another of; zero without stages. The policies' indices
-/// do not count, since the kernel does not know them.
-pub(crate) fn fingerprint(families: [&[Stage]; 2]) -> u64 {
-    if families.iter().all(|stages| stages.is_empty()) {
+/// A number that another content would have another of; zero without stages and counters. The
+/// policies' indices do not count, since the kernel does not know them; the names of those that are
+/// counted do.
+pub(crate) fn fingerprint(families: [&[Stage]; 2], counted: &BTreeMap<usize, String>) -> u64 {
+    if families.iter().all(|stages| stages.is_empty()) && counted.is_empty() {
         return 0;
     }
     // Its keys are fixed: equal content has an equal number in every run of one build.
@@ -16,7 +20,11 @@ pub(crate) fn fingerprint(families: [&[Stage]; 2]) -> u64 {
         stages.len().hash(&mut hasher);
         for stage in stages {
             hash_stage(stage, &mut hasher);
+            hash_counted(stage, counted, &mut hasher);
         }
+    }
+    for name in counted.values() {
+        name.hash(&mut hasher);
     }
     hasher.finish().max(1)
 }
@@ -30,6 +38,25 @@ fn hash_stage(stage: &Stage, hasher: &mut DefaultHasher) {
             (1_u8, rule.outlet, rule.conditions.len()).hash(hasher);
             for condition in &rule.conditions {
                 hash_condition(condition, hasher);
+            }
+        }
+    }
+}
+
+/// Whose connections are counted where.
+fn hash_counted(stage: &Stage, counted: &BTreeMap<usize, String>, hasher: &mut DefaultHasher) {
+    let Some((last, _)) = counted.last_key_value() else {
+        return;
+    };
+    match stage {
+        Stage::Rule(rule) => counted.get(&rule.policy).hash(hasher),
+        Stage::Map(map) => {
+            for (n, entry) in map.entries.iter().enumerate() {
+                if entry.policy <= *last
+                    && let Some(name) = counted.get(&entry.policy)
+                {
+                    (n, name).hash(hasher);
+                }
             }
         }
     }

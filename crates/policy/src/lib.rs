@@ -10,6 +10,7 @@ mod again;
 mod behind;
 mod boxes;
 mod compile;
+mod count;
 mod evaluate;
 mod fact;
 mod fingerprint;

@@ -12,7 +12,9 @@ import { span } from "./words.js";
 
 /** Figures that no event tells of, such as round-trip times, are asked again so often, in milliseconds. */
 const STATUS_EVERY = 5000;
-const POLICIES_EVERY = 60000;
+const POLICIES_EVERY = 10000;
+const MANY_POLICIES_EVERY = 60000;
+const MANY_POLICIES = 300;
 /** What happens together is asked for together. */
 const GATHER = 120;
 /** A stream that has ended is begun again so much later, each time longer. */
@@ -48,7 +50,7 @@ async function refresh() {
 }
 
 async function refreshPolicies() {
-  later("policies", POLICIES_EVERY, refreshPolicies);
+  later("policies", state.policies.length > MANY_POLICIES ? MANY_POLICIES_EVERY : POLICIES_EVERY, refreshPolicies);
   try {
     state.policies = (await get("v1/policies")).policies;
     drawPolicies();
@@ -91,7 +93,6 @@ function draw() {
   show($("groups"), groups(status));
   show($("file-state"), `uplinkd ${status.version}, running for ${span(status.time - status.started)}`);
   drawTimeline();
-  drawPolicies();
   uplinkChoice(status);
   updateCharts(status);
 }
@@ -102,7 +103,7 @@ function drawTimeline() {
 }
 
 function drawPolicies() {
-  show($("policies"), policyTable(state.policies, state.status));
+  show($("policies"), policyTable(state.policies));
 }
 
 function setLive(text) {

@@ -4,13 +4,7 @@ import { Refused, get } from "./api.js";
 import { $, el, show, table } from "./dom.js";
 import { count, percent } from "./words.js";
 
-/** Connections of both families that were led to an outlet and are there now. */
-function connectionsOf(outlet, status) {
-  const groups = status?.groups.filter((group) => group.name === outlet && group.connections != null) ?? [];
-  return groups.length ? groups.reduce((sum, group) => sum + group.connections, 0).toLocaleString("en") : "–";
-}
-
-export function policyTable(policies, status) {
+export function policyTable(policies) {
   if (!policies.length) return el("p", { class: "quiet" }, "There are none: everything uses the group default.");
   const rows = policies.map((policy) => el("tr", { "data-key": policy.name },
     el("th", { scope: "row" }, policy.name),
@@ -18,8 +12,8 @@ export function policyTable(policies, status) {
     el("td", {}, policy.outlet),
     el("td", {}, policy.hidden_by.length ? `never reached: ${policy.hidden_by.join(", ")} take all of it`
       : policy.active ? "in force" : "not at this time"),
-    el("td", { class: "number" }, connectionsOf(policy.outlet, status))));
-  return table("Policies in the order in which they are asked", ["Policy", "Takes", "Leads to", "Now", "Connections there"], rows);
+    el("td", { class: "number" }, policy.connections?.toLocaleString("en") ?? "–")));
+  return table("Policies in the order in which they are asked", ["Policy", "Takes", "Leads to", "Now", "New connections so far"], rows);
 }
 
 export function uplinkChoice(status) {

@@ -566,6 +566,7 @@ fn some_policies() -> Policies {
             moves_flows: false,
             active: true,
             hidden_by: vec![],
+            connections: Some(12),
         }],
     }
 }

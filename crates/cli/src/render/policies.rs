@@ -42,6 +42,11 @@ fn one(out: &mut String, policy: &PolicyStatus) {
         escape(&policy.clauses.join("; "))
     };
     paragraph(out, 4, &clauses);
+    match policy.connections {
+        None => {}
+        Some(1) => paragraph(out, 4, "1 new connection so far"),
+        Some(count) => paragraph(out, 4, &format!("{count} new connections so far")),
+    }
     if policy.moves_flows {
         paragraph(out, 4, "connections that it forbids their uplink move");
     }
@@ -69,6 +74,7 @@ mod tests {
             moves_flows: false,
             active: true,
             hidden_by: vec![],
+            connections: None,
         }
     }
 
@@ -76,11 +82,14 @@ mod tests {
     fn each_policy_says_what_it_takes_and_where_it_leads() {
         let policies = Policies {
             policies: vec![
-                policy(
-                    "voip",
-                    &["protocol udp", "dport 5060-5061, 10000-20000"],
-                    "calls",
-                ),
+                PolicyStatus {
+                    connections: Some(1207),
+                    ..policy(
+                        "voip",
+                        &["protocol udp", "dport 5060-5061, 10000-20000"],
+                        "calls",
+                    )
+                },
                 PolicyStatus {
                     active: false,
                     moves_flows: true,
@@ -98,6 +107,7 @@ mod tests {
 POLICY                            USES
 voip                              calls
     protocol udp; dport 5060-5061, 10000-20000
+    1207 new connections so far
 backups                           isp2-or-block, but not at this hour
     schedule 01:00-06:00
     connections that it forbids their uplink move

@@ -49,6 +49,8 @@ pub(crate) struct Picture {
     since: Vec<f64>,
     /// Who is told of what happens.
     notify: Vec<(String, Figures)>,
+    /// The connections that policies have decided, of those that are counted.
+    policies: BTreeMap<String, u64>,
 }
 
 impl Picture {
@@ -72,12 +74,19 @@ impl Picture {
             snapshot,
             counters,
             notify: Vec::new(),
+            policies: BTreeMap::new(),
         }
     }
 
     /// With what became of messages, by channel.
     pub(crate) fn with_notify(mut self, notify: Vec<(String, Figures)>) -> Self {
         self.notify = notify;
+        self
+    }
+
+    /// With what policies have counted, by name.
+    pub(crate) fn with_policies(mut self, policies: BTreeMap<String, u64>) -> Self {
+        self.policies = policies;
         self
     }
 
@@ -103,6 +112,7 @@ impl Picture {
         self.lines(&mut out);
         self.traffic(&mut out);
         self.groups(&mut out);
+        self.policies(&mut out);
         self.probes(&mut out);
         self.notify(&mut out);
         out.finish()
@@ -163,6 +173,15 @@ impl Picture {
                 ("health", &health.to_string()),
             ];
             out.sample("health_changes_total", &labels, *count as f64);
+        }
+    }
+
+    fn policies(&self, out: &mut Text) {
+        let help = "New connections that the policy has decided.";
+        out.family("policy_connections_total", Kind::Counter, help);
+        for (policy, count) in &self.policies {
+            let labels = [("policy", policy.as_str())];
+            out.sample("policy_connections_total", &labels, *count as f64);
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) use failback::failback;
 pub(crate) use metrics::Picture;
 pub(crate) use notify::{notify_status, notify_testable, notify_tested};
 pub(crate) use operate::{no_such_uplink, order, ordered};
-pub(crate) use policies::policies;
+pub(crate) use policies::{policies, policy_connections, with_connections};
 pub(crate) use status::{budget_status, status};
 
 /// The wall clock, in unix seconds.

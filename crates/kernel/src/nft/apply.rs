@@ -132,19 +132,33 @@ impl Kernel {
         }
         let [declare, switch, clear] = texts;
         let mut has_text = false;
-        for (text, messages) in [
+        // Messages that no text comes between are one transaction.
+        let mut messages = delta.counters.clone();
+        for (text, then) in [
             (declare, &delta.fill),
             (switch, &delta.drain),
-            (clear, &Vec::new()),
+            (clear, &delta.counters_gone),
         ] {
             if !text.is_empty() {
+                if !messages.is_empty() {
+                    self.send_elements(&std::mem::take(&mut messages))?;
+                    transactions += 1;
+                }
                 self.run_nft(text.to_owned())?;
                 transactions += 1;
                 has_text = true;
             }
-            if !messages.is_empty() {
-                self.send_elements(messages)?;
-                transactions += 1;
+            messages.extend_from_slice(then);
+        }
+        if !messages.is_empty() {
+            match self.send_elements(&messages) {
+                Ok(()) => transactions += 1,
+                // Kernels before 6.4 let go of what a map named some time after the map is gone. A
+                // counter that nobody asks for does no harm until the table is put.
+                Err(error) if !clear.is_empty() => {
+                    tracing::debug!(%error, "counters of policies that are gone stay for a while");
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok((transactions, has_text))
@@ -157,13 +171,15 @@ impl Kernel {
         } else {
             self.kept(wanted)
         };
+        // What is counted until the transaction is done is lost.
+        let counted = self.counted(&table.name).unwrap_or_default();
         // Where there is nothing of ours yet, nothing of ours can be missing for a moment.
         let fill = if is_first {
             Fill::Small(TEXT_ELEMENTS_MAX)
         } else {
             Fill::All
         };
-        let mut text = text::whole(wanted, fill, &kept);
+        let mut text = text::whole(wanted, fill, &kept, &counted);
         let messages = messages_for(wanted, fill);
         self.nft.set(None);
         let before = self.generation();
@@ -173,7 +189,7 @@ impl Kernel {
             }
             // A table without sticky choices is better than none.
             tracing::warn!(%error, "cannot keep what the nft table has learned");
-            text = text::whole(wanted, fill, &BTreeMap::new());
+            text = text::whole(wanted, fill, &BTreeMap::new(), &counted);
             self.run_nft(text)?;
         }
         let mut transactions = 1;

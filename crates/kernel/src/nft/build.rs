@@ -23,6 +23,7 @@
 
 mod classify;
 mod conditions;
+mod count;
 mod delegated;
 mod forms;
 mod maps;
@@ -33,7 +34,7 @@ mod stray;
 mod uplinks;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     net::IpAddr,
 };
@@ -69,9 +70,11 @@ pub(super) fn ruleset(table: &NftTable, forms: &Forms) -> Result<Ruleset, Render
         ruleset: Ruleset {
             name: table.name.clone(),
             chains: BTreeMap::new(),
+            counters: BTreeSet::new(),
             collections: BTreeMap::new(),
         },
     };
+    builder.counters();
     builder.uplinks();
     builder.outlets();
     builder.refusals();
@@ -180,6 +183,10 @@ fn check(table: &NftTable) -> Result<(), RenderError> {
         .find(|n| n.is_empty() || !n.chars().all(is_word))
     {
         return Err(RenderError::Set(bad.clone()));
+    }
+    let mut counted = table.classifier.counted.values();
+    if let Some(bad) = counted.find(|n| n.is_empty() || !n.chars().all(is_word)) {
+        return Err(RenderError::Counter(bad.clone()));
     }
     let interfaces = table.uplinks.iter().map(|u| &u.interface);
     interfaces

@@ -6,9 +6,12 @@
 //! `nft` translates it. Only the text is written by us twice; what the kernel holds is read back
 //! after either way.
 
-use std::net::IpAddr;
+use std::{iter::Peekable, net::IpAddr};
 
-use super::wire::{element, expression as attribute, register};
+use super::{
+    object::OF_POLICY,
+    wire::{element, expression as attribute, object, register},
+};
 use crate::{
     encode::octets,
     netlink::{nest, put},
@@ -48,16 +51,41 @@ pub(super) fn instructions(rule: &str) -> Option<Vec<u8>> {
                 code.verdict(kind, Some(words.next()?));
             }
             "return" => code.verdict(element::RETURN, None),
+            "counter" => count(&mut code, &mut words)?,
             first => {
-                let mut fields = vec![field(first, words.next()?)?];
-                while words.next_if_eq(&".").is_some() {
-                    fields.push(field(words.next()?, words.next()?)?);
-                }
+                let fields = fields(first, &mut words)?;
                 condition(&mut code, &fields, &mut words)?;
             }
         }
     }
     Some(code.list)
+}
+
+/// Several fields side by side, or one.
+fn fields<'a>(
+    first: &str,
+    words: &mut Peekable<impl Iterator<Item = &'a str>>,
+) -> Option<Vec<Field>> {
+    let mut fields = vec![field(first, words.next()?)?];
+    while words.next_if_eq(&".").is_some() {
+        fields.push(field(words.next()?, words.next()?)?);
+    }
+    Some(fields)
+}
+
+/// What is counted: by a counter that is named, or by the one that a map leads to.
+fn count<'a>(code: &mut Code, words: &mut Peekable<impl Iterator<Item = &'a str>>) -> Option<()> {
+    words.next_if_eq(&"name")?;
+    let word = words.next()?;
+    if word.starts_with(OF_POLICY) {
+        code.count(word);
+        return Some(());
+    }
+    let fields = fields(word, words)?;
+    words.next_if_eq(&"map")?;
+    code.load(&fields);
+    code.count_by(words.next()?.strip_prefix('@')?);
+    Some(())
 }
 
 /// What is asked of a field, or of several side by side.
@@ -227,6 +255,20 @@ impl Code {
         });
     }
 
+    fn count(&mut self, counter: &str) {
+        self.push("objref", |body| {
+            number(body, attribute::OBJECT_KIND, object::COUNTER);
+            put(body, attribute::OBJECT_NAME, &zero_ended(counter));
+        });
+    }
+
+    fn count_by(&mut self, map: &str) {
+        self.push("objref", |body| {
+            number(body, attribute::OBJECT_FROM, register::FIRST);
+            put(body, attribute::OBJECT_SET, &zero_ended(map));
+        });
+    }
+
     fn verdict(&mut self, kind: i32, chain: Option<&str>) {
         self.push("immediate", |body| {
             number(body, attribute::IMMEDIATE_TO, register::VERDICT);
@@ -273,6 +315,14 @@ mod tests {
             ("goto outlet4_1", vec!["immediate"]),
             ("jump part", vec!["immediate"]),
             ("return", vec!["immediate"]),
+            (
+                "counter name policy_a-b goto outlet4_1",
+                vec!["objref", "immediate"],
+            ),
+            (
+                "counter name meta l4proto . th dport map @count_map4_1",
+                vec!["meta", "payload", "objref"],
+            ),
             ("meta l4proto 17 return", vec!["meta", "cmp", "immediate"]),
             (
                 "th dport 1-5 return",
@@ -322,6 +372,9 @@ mod tests {
             "th dport 70000 goto x",
             "ip saddr . th dport and 1.2.3.4 @set",
             "ip daddr",
+            "counter name iifname map @count_map4_1",
+            "counter name ip saddr @count_map4_1",
+            "counter",
             "goto",
             "drop",
         ] {

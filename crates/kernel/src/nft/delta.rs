@@ -8,6 +8,8 @@
 //! clear    chains, sets and maps that are gone        nft
 //! ```
 //!
+//! New counters come before all this, and those that are gone after it, as messages.
+//!
 //! Each is a transaction, and most are empty: what changes only elements needs no nft at all, and
 //! without elements to change the three texts are one. In between, a new connection finds the old
 //! answer or the new one.
@@ -20,6 +22,7 @@ use std::{
 
 use super::{
     element::Messages,
+    object,
     ruleset::{Collection, Elements, Item, Ruleset},
     text::{self, Fill},
 };
@@ -28,11 +31,15 @@ use crate::netlink::Message;
 /// The steps from one content to another.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Delta {
+    /// The counters that come, before anything names them.
+    pub(super) counters: Vec<Message>,
     pub(super) declare: String,
     pub(super) fill: Vec<Message>,
     pub(super) switch: String,
     pub(super) drain: Vec<Message>,
     pub(super) clear: String,
+    /// The counters that go, when nothing names them any longer.
+    pub(super) counters_gone: Vec<Message>,
     /// The chains that are new or changed.
     pub(super) chains: BTreeSet<String>,
     /// The digests of collections whose content becomes another one: by how much they grow.
@@ -67,6 +74,12 @@ pub(super) fn delta(old: &Ruleset, new: &Ruleset) -> Option<Delta> {
         return None;
     }
     let mut delta = Delta::default();
+    let differ = |a: &Ruleset, b: &Ruleset, message: fn(&str, &str) -> Message| -> Vec<_> {
+        let names = a.counters.difference(&b.counters);
+        names.map(|name| message(&new.name, name)).collect()
+    };
+    delta.counters = differ(new, old, object::create);
+    delta.counters_gone = differ(old, new, object::delete);
     declare(&mut delta, old, new);
     for (name, collection) in &new.collections {
         elements(
@@ -203,7 +216,7 @@ fn clear(delta: &mut Delta, old: &Ruleset, new: &Ruleset) {
     for (name, collection) in &old.collections {
         if !new.collections.contains_key(name) {
             let what = match collection.content {
-                super::ruleset::Content::Map(_) => "map",
+                super::ruleset::Content::Map(_) | super::ruleset::Content::Counts(_) => "map",
                 super::ruleset::Content::Set(_) | super::ruleset::Content::Dynamic { .. } => "set",
             };
             let _ = writeln!(delta.clear, "delete {what} inet {table} {name}");

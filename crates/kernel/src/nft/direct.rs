@@ -143,7 +143,8 @@ impl Kernel {
         };
         let created = changes.iter().filter(|c| c.is_new);
         let created = created.map(|c| of_chain(message::NEW_CHAIN, flags::CREATE, &c.name));
-        let mut messages: Vec<_> = created.collect();
+        let mut messages = delta.counters.clone();
+        messages.extend(created);
         messages.extend_from_slice(&delta.fill);
         for change in changes {
             let handles = match change.is_new {
@@ -158,6 +159,7 @@ impl Kernel {
         messages.extend_from_slice(&delta.drain);
         let gone = changes.iter().filter(|c| c.is_gone);
         messages.extend(gone.map(|c| of_chain(message::DELETE_CHAIN, 0, &c.name)));
+        messages.extend_from_slice(&delta.counters_gone);
         Ok(Some(messages))
     }
 

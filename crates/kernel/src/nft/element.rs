@@ -29,7 +29,16 @@ pub(super) struct Raw<'a> {
     key: &'a [u8],
     last: Option<&'a [u8]>,
     is_end: bool,
-    verdict: Option<(i32, &'a str)>,
+    target: Option<Aim<'a>>,
+}
+
+/// Where an element leads to, as the kernel holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Aim<'a> {
+    /// A verdict's code, and the chain.
+    Verdict(i32, &'a str),
+    /// A counter.
+    Object(&'a str),
 }
 
 impl Raw<'_> {
@@ -64,15 +73,16 @@ impl Raw<'_> {
                 let flags = attribute::FLAG_END.to_be_bytes();
                 put(body, attribute::FLAGS, &flags);
             }
-            if let Some((code, chain)) = self.verdict {
-                nest(body, attribute::DATA, |data| {
+            let zero_ended = |name: &str| [name.as_bytes(), &[0]].concat();
+            match self.target {
+                Some(Aim::Verdict(code, chain)) => nest(body, attribute::DATA, |data| {
                     nest(data, attribute::VERDICT, |verdict| {
                         put(verdict, attribute::CODE, &code.to_be_bytes());
-                        let mut name = chain.as_bytes().to_vec();
-                        name.push(0);
-                        put(verdict, attribute::CHAIN, &name);
+                        put(verdict, attribute::CHAIN, &zero_ended(chain));
                     });
-                });
+                }),
+                Some(Aim::Object(name)) => put(body, attribute::OBJECT, &zero_ended(name)),
+                None => {}
             }
         });
     }
@@ -95,9 +105,10 @@ impl Encoder {
         mut receive: impl FnMut(&Raw<'_>),
     ) {
         let Self { first, last, chain } = self;
-        let verdict = item.target.map(|target| {
+        let target = item.target.map(|target| {
             chain.clear();
             let code = match target {
+                TargetRef::Counter(name) => return Aim::Object(name),
                 TargetRef::Jump(name) => {
                     chain.push_str(name);
                     attribute::JUMP
@@ -113,7 +124,7 @@ impl Encoder {
                     attribute::GOTO
                 }
             };
-            (code, chain.as_str())
+            Aim::Verdict(code, chain.as_str())
         });
         first.clear();
         last.clear();
@@ -133,7 +144,7 @@ impl Encoder {
             key: first,
             last: (has_ranges && !is_one_part).then_some(last),
             is_end: false,
-            verdict,
+            target,
         });
         if let ([datatype], [span], true) = (&collection.key[..], item.key, has_ranges)
             && span.last < datatype.last()
@@ -144,7 +155,7 @@ impl Encoder {
                 key: first,
                 last: None,
                 is_end: true,
-                verdict: None,
+                target: None,
             });
         }
     }
@@ -246,22 +257,27 @@ pub(super) fn digest_of_reply(body: &[u8]) -> u64 {
     elements(body).fold(0, |sum, body| {
         let value = |kind| find(find(body, kind)?, attribute::VALUE);
         let name;
-        let verdict =
-            match find(body, attribute::DATA).and_then(|data| find(data, attribute::VERDICT)) {
-                Some(verdict) => {
-                    let code = find(verdict, attribute::CODE).and_then(|c| c.first_chunk());
-                    name = find(verdict, attribute::CHAIN)
-                        .map(text)
-                        .unwrap_or_default();
-                    Some((code.map_or(0, |c| i32::from_be_bytes(*c)), name.as_str()))
-                }
-                None => None,
-            };
+        let verdict = find(body, attribute::DATA).and_then(|data| find(data, attribute::VERDICT));
+        let target = match (verdict, find(body, attribute::OBJECT)) {
+            (Some(verdict), _) => {
+                let code = find(verdict, attribute::CODE).and_then(|c| c.first_chunk());
+                name = find(verdict, attribute::CHAIN)
+                    .map(text)
+                    .unwrap_or_default();
+                let code = code.map_or(0, |c| i32::from_be_bytes(*c));
+                Some(Aim::Verdict(code, &name))
+            }
+            (None, Some(object)) => {
+                name = text(object);
+                Some(Aim::Object(&name))
+            }
+            (None, None) => None,
+        };
         let raw = Raw {
             key: value(attribute::KEY).unwrap_or_default(),
             last: value(attribute::KEY_END),
             is_end: flags_of(body) & attribute::FLAG_END != 0,
-            verdict,
+            target,
         };
         sum.wrapping_add(raw.digest())
     })
@@ -293,7 +309,7 @@ pub(super) fn question(table: &str, set: &str, key: Option<&[u8]>) -> Message {
                 key,
                 last: None,
                 is_end: false,
-                verdict: None,
+                target: None,
             };
             raw.put(list);
         }),

@@ -4,7 +4,12 @@
 //! ([`super::text`]), compared with an earlier one ([`super::delta`]) and its elements sent as
 //! messages ([`super::element`]). Large lists of elements stay where they are, behind an `Arc`.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use uplinkd_model::{
     Family,
@@ -21,6 +26,8 @@ pub(super) struct Ruleset {
     pub(super) name: String,
     /// The chains by name.
     pub(super) chains: BTreeMap<String, Chain>,
+    /// The counters by name. What they have counted is never looked at here.
+    pub(super) counters: BTreeSet<String>,
     /// The sets and maps by name.
     pub(super) collections: BTreeMap<String, Collection>,
 }
@@ -54,6 +61,8 @@ pub(super) enum Content {
     Set(Elements),
     /// A map to verdicts; likewise.
     Map(Elements),
+    /// A map to counters; likewise.
+    Counts(Elements),
     /// A set that fills itself while it works. We never touch what is in it.
     Dynamic {
         /// How long an element stays after it was last seen.
@@ -96,6 +105,8 @@ pub(super) enum Target {
     Goto(String),
     /// The chain of an outlet for a family, by code; it does not come back.
     Outlet(Family, u16),
+    /// A counter, by name.
+    Counter(String),
 }
 
 /// An element that is looked at.
@@ -116,6 +127,8 @@ pub(super) enum TargetRef<'a> {
     Goto(&'a str),
     /// The chain of an outlet.
     Outlet(Family, u16),
+    /// A counter.
+    Counter(&'a str),
 }
 
 impl Collection {
@@ -163,6 +176,16 @@ impl Collection {
         }
     }
 
+    /// A map of these elements to counters.
+    pub(super) fn counts(key: Vec<Datatype>, elements: Elements) -> Self {
+        Self {
+            key,
+            order: None,
+            has_ranges: elements.has_ranges(),
+            content: Content::Counts(elements),
+        }
+    }
+
     /// A set that fills itself.
     pub(super) fn dynamic(key: Vec<Datatype>, timeout: Duration) -> Self {
         Self {
@@ -188,7 +211,9 @@ impl Collection {
     /// What we put in it; none where it fills itself.
     pub(super) fn elements(&self) -> Option<&Elements> {
         match &self.content {
-            Content::Set(elements) | Content::Map(elements) => Some(elements),
+            Content::Set(elements) | Content::Map(elements) | Content::Counts(elements) => {
+                Some(elements)
+            }
             Content::Dynamic { .. } => None,
         }
     }
@@ -199,6 +224,7 @@ impl Collection {
             Content::Set(_) => (0, None),
             Content::Map(_) => (1, None),
             Content::Dynamic { timeout } => (2, Some(timeout)),
+            Content::Counts(_) => (3, None),
         };
         self.key == other.key
             && self.order == other.order
@@ -307,6 +333,7 @@ impl Target {
             Self::Jump(chain) => TargetRef::Jump(chain),
             Self::Goto(chain) => TargetRef::Goto(chain),
             Self::Outlet(family, code) => TargetRef::Outlet(*family, *code),
+            Self::Counter(name) => TargetRef::Counter(name),
         }
     }
 }
@@ -318,6 +345,7 @@ impl fmt::Display for TargetRef<'_> {
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
             Self::Outlet(family, code) => write!(f, "goto outlet{}_{code}", digit(*family)),
+            Self::Counter(name) => write!(f, "\"{name}\""),
         }
     }
 }

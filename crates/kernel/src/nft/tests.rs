@@ -1,6 +1,8 @@
 //! The text, what is refused, and the differences. Whether nft and the kernel agree is tried in
 //! `tests/netns`: `nft.rs` (it loads), `classify.rs` (it means what it should).
 
+mod count;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -58,6 +60,7 @@ fn with(stages: Vec<Stage>) -> NftTable {
         v4: stages,
         v6: Vec::new(),
         fingerprint: 1,
+        ..Classifier::default()
     });
     table
 }
@@ -69,6 +72,7 @@ fn with_v6(stages: Vec<Stage>) -> NftTable {
         v4: Vec::new(),
         v6: stages,
         fingerprint: 1,
+        ..Classifier::default()
     });
     table
 }

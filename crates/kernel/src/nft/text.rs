@@ -37,11 +37,21 @@ impl Fill {
 }
 
 /// The whole table as one transaction that replaces what is there. What sets that fill themselves are
-/// to begin with comes from `kept`.
-pub(super) fn whole(ruleset: &Ruleset, fill: Fill, kept: &BTreeMap<String, Vec<Kept>>) -> String {
+/// to begin with comes from `kept`, and what counters have counted from `counted`.
+pub(super) fn whole(
+    ruleset: &Ruleset,
+    fill: Fill,
+    kept: &BTreeMap<String, Vec<Kept>>,
+    counted: &BTreeMap<String, u64>,
+) -> String {
     let name = &ruleset.name;
     // The first line makes the second one possible where there is no table yet.
     let mut text = format!("table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n");
+    for name in &ruleset.counters {
+        // Writing into a `String` does not fail.
+        let packets = counted.get(name).copied().unwrap_or(0);
+        let _ = writeln!(text, "\tcounter {name} {{ packets {packets} bytes 0 }}");
+    }
     // Maps name chains and chains name maps: chains without a hook come first, empty of rules that
     // name anything is not needed, since nft takes a block as a whole.
     for (name, chain) in &ruleset.chains {
@@ -82,6 +92,7 @@ pub(super) fn write_collection(
     let _ = match &collection.content {
         Content::Set(_) => writeln!(text, "\tset {name} {{\n\t\ttype {key}"),
         Content::Map(_) => writeln!(text, "\tmap {name} {{\n\t\ttype {key} : verdict"),
+        Content::Counts(_) => writeln!(text, "\tmap {name} {{\n\t\ttype {key} : counter"),
         Content::Dynamic { timeout } => {
             // Less than a second would be none at all to nft, which is for ever.
             let seconds = timeout.as_secs().max(1);

@@ -25,6 +25,9 @@ pub(crate) mod message {
     /// A transaction has ended; it names no table.
     pub(crate) const NEW_GENERATION: u16 = SUBSYSTEM << 8 | 15;
     pub(crate) const GET_GENERATION: u16 = SUBSYSTEM << 8 | 16;
+    pub(crate) const NEW_OBJECT: u16 = SUBSYSTEM << 8 | 18;
+    pub(crate) const GET_OBJECT: u16 = SUBSYSTEM << 8 | 19;
+    pub(crate) const DELETE_OBJECT: u16 = SUBSYSTEM << 8 | 20;
 }
 
 /// The attribute that names the table, in every message about a table or something in one.
@@ -43,6 +46,16 @@ pub(crate) mod chain {
     pub(crate) const HOOK: u16 = 4;
     pub(crate) const POLICY: u16 = 5;
     pub(crate) const TYPE: u16 = 7;
+}
+
+/// `NFTA_OBJ_…`, and `NFTA_COUNTER_…` of what a counter holds.
+pub(crate) mod object {
+    pub(crate) const NAME: u16 = 2;
+    pub(crate) const KIND: u16 = 3;
+    pub(crate) const CONTENT: u16 = 4;
+    /// `NFT_OBJECT_COUNTER`.
+    pub(crate) const COUNTER: u32 = 1;
+    pub(crate) const PACKETS: u16 = 2;
 }
 
 /// `NFTA_RULE_…`.
@@ -76,6 +89,10 @@ pub(crate) mod expression {
     pub(crate) const LOOKUP_SET: u16 = 1;
     pub(crate) const LOOKUP_FROM: u16 = 2;
     pub(crate) const LOOKUP_TO: u16 = 3;
+    pub(crate) const OBJECT_KIND: u16 = 1;
+    pub(crate) const OBJECT_NAME: u16 = 2;
+    pub(crate) const OBJECT_FROM: u16 = 3;
+    pub(crate) const OBJECT_SET: u16 = 4;
     pub(crate) const IMMEDIATE_TO: u16 = 1;
     pub(crate) const IMMEDIATE_DATA: u16 = 2;
 }
@@ -109,6 +126,7 @@ pub(crate) mod element {
     pub(crate) const DATA: u16 = 2;
     pub(crate) const FLAGS: u16 = 3;
     pub(crate) const EXPIRATION: u16 = 5;
+    pub(crate) const OBJECT: u16 = 9;
     pub(crate) const KEY_END: u16 = 10;
     /// `NFT_SET_ELEM_INTERVAL_END`: not an element, but the first value behind one.
     pub(crate) const FLAG_END: u32 = 1;

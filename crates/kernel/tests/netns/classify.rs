@@ -437,6 +437,7 @@ fn random_table(random: &mut Random, before: &NftTable) -> NftTable {
             v4: stages(random, Family::V4),
             v6: stages(random, Family::V6),
             fingerprint: 0,
+            ..Classifier::default()
         }
     } else {
         let before = before.classifier.as_ref().clone();
@@ -444,9 +445,19 @@ fn random_table(random: &mut Random, before: &NftTable) -> NftTable {
             v4: changed(random, before.v4, Family::V4),
             v6: changed(random, before.v6, Family::V6),
             fingerprint: 0,
+            ..Classifier::default()
         }
     };
+    // Counters come, go and get other names. All that these policies decide belongs to the first.
+    let mut counted = before.classifier.counted.clone();
+    let mut other = Random(random.0);
+    if other.chance(3) {
+        counted.clear();
+        let names = (0..other.below(3)).map(|n| format!("p{n}-{}", other.below(2)));
+        counted.extend(names.enumerate());
+    }
     next.classifier = Arc::new(Classifier {
+        counted,
         fingerprint: random.0,
         ..classifier
     });

@@ -63,6 +63,7 @@ fn content(v4: &[Stage], v6: &[Stage], number: u64) -> NftTable {
     table.classifier = Arc::new(Classifier {
         v4: v4.to_vec(),
         v6: v6.to_vec(),
+        counted: [(0, "all_of-them".to_owned())].into(),
         fingerprint: number,
     });
     table

@@ -163,6 +163,7 @@ fn with_a_named_set() -> NftTable {
         })],
         v6: Vec::new(),
         fingerprint: 1,
+        ..Classifier::default()
     });
     table
 }

@@ -163,6 +163,7 @@ pub(crate) fn all_to(table: &mut NftTable, code: u16) {
         v4: vec![all.clone()],
         v6: vec![all],
         fingerprint: u64::from(code) + 1,
+        ..Classifier::default()
     });
 }
 

@@ -254,6 +254,7 @@ fn the_routers_own_traffic_is_known_by_its_control_group() {
             v4: vec![rule(false, 1), rule(true, 2)],
             v6: Vec::new(),
             fingerprint: 1,
+            ..Classifier::default()
         }
         .into();
         let outlet_of = |kernel: &mut Kernel, port| {
@@ -309,6 +310,7 @@ fn an_address_that_a_resolver_found_stays_while_it_is_used() {
             v4: vec![rule.clone()],
             v6: vec![rule],
             fingerprint: 7,
+            ..Classifier::default()
         }
         .into();
         content.domains = [("zoom".to_owned(), Duration::from_secs(3600))].into();

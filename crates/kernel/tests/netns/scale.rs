@@ -87,6 +87,7 @@ fn content(change: u32) -> NftTable {
         v4,
         v6: Vec::new(),
         fingerprint: change.into(),
+        ..Classifier::default()
     });
     table
 }

@@ -227,6 +227,7 @@ fn without_policies(mut classifier: Classifier) -> Classifier {
             Stage::Rule(rule) => rule.policy = 0,
         }
     }
+    classifier.counted.clear();
     classifier.fingerprint = 0;
     classifier
 }

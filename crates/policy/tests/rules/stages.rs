@@ -5,7 +5,10 @@ use uplinkd_model::{
     classify::{Condition, Field, interface_number},
     policy::{Selector, Span, Spans},
 };
-use uplinkd_policy::{Answer, Evaluator, Fact, Flow, Origin, active, compile, evaluate, shadows};
+use uplinkd_policy::{
+    Answer, Before, Evaluator, Fact, Flow, Origin, active, compile, compile_again, evaluate,
+    shadows,
+};
 
 use crate::fixtures::{
     among, clause, compiled, conditions, destination, interface, not, outlets, policy, set, shadow,
@@ -226,13 +229,14 @@ fn schedules_leave_policies_out_while_they_do_not_hold() {
 }
 
 #[test]
-fn the_fingerprint_knows_outlets_but_not_names_or_places_of_policies() {
+fn the_fingerprint_knows_outlets_and_what_is_counted() {
     let one = policy([source([Span::one(7_u8)])]);
     let never = policy([interface("lan"), clause(Selector::User(set([1])))]);
     let number = |policies: &[Policy]| compiled(policies).fingerprint;
     assert_eq!(number(&[]), 0);
     assert_ne!(number(std::slice::from_ref(&one)), 0);
-    assert_eq!(
+    // The same to packets, but not to counters.
+    assert_ne!(
         number(std::slice::from_ref(&one)),
         number(&[never, one.clone()])
     );
@@ -240,7 +244,86 @@ fn the_fingerprint_knows_outlets_but_not_names_or_places_of_policies() {
         outlet: 1,
         ..one.clone()
     };
-    assert_ne!(number(&[one]), number(&[elsewhere]));
+    assert_ne!(number(std::slice::from_ref(&one)), number(&[elsewhere]));
+    // Who is counted where: as rules, and in one map.
+    let other = policy([source([Span::one(9_u8)])]);
+    for two in [
+        [one.clone(), policy([clause(Selector::Dscp(set([1])))])],
+        [one, other],
+    ] {
+        let called = |names: [&str; 2]| {
+            let policies = [0, 1].map(|n: usize| Policy {
+                name: names[n].into(),
+                ..two[n].clone()
+            });
+            number(&policies)
+        };
+        assert_eq!(called(["a", "b"]), called(["a", "b"]));
+        assert_ne!(called(["a", "b"]), called(["b", "a"]));
+        assert_ne!(called(["a", "b"]), called(["a", "c"]));
+    }
+}
+
+#[test]
+fn the_first_policies_are_counted_and_what_others_are_called_is_all_the_same() {
+    let mut policies: Vec<_> = (0..300_u16)
+        .map(|n| Policy {
+            name: format!("p{n}"),
+            ..policy([source([Span::one(n)])])
+        })
+        .collect();
+    let classifier = compiled(&policies);
+    assert_eq!(classifier.counted.len(), 256);
+    assert_eq!(
+        classifier.counted.last_key_value(),
+        Some((&255, &"p255".to_owned()))
+    );
+    policies[256].name = "other".to_owned();
+    assert_eq!(compiled(&policies).fingerprint, classifier.fingerprint);
+    policies[255].name = "another".to_owned();
+    assert_ne!(compiled(&policies).fingerprint, classifier.fingerprint);
+}
+
+#[test]
+fn a_policy_that_needs_more_entries_than_are_left_is_not_counted_but_later_ones_are() {
+    let sources =
+        |first: u32, count: u32| policy([source((0..count).map(|n| Span::one(first + 2 * n)))]);
+    let list = [
+        sources(0, 1500),
+        sources(10_000, 549),
+        sources(20_000, 548),
+        sources(30_000, 1),
+    ];
+    let counted = |policies: &[Policy]| compiled(policies).counted.into_keys().collect::<Vec<_>>();
+    assert_eq!(counted(&list), [0, 2]);
+    assert_eq!(counted(&list[..2]), [0]);
+    assert_eq!(counted(&list[1..]), [0, 1, 2]);
+    // A rule needs none, however many values it compares.
+    let mut rule = sources(40_000, 3000);
+    rule.clauses.push(not(clause(Selector::Dscp(set([46])))));
+    assert_eq!(counted(&[list[0].clone(), rule]), [0, 1]);
+    // No map of the kernel has code points.
+    let class = |n| policy([clause(Selector::Dscp(set([n])))]);
+    assert_eq!(counted(&[class(1), class(2)]), [0_usize; 0]);
+    assert_eq!(counted(&[class(1)]), [0]);
+}
+
+#[test]
+fn another_name_alone_is_another_counter() {
+    let before = [policy([source([Span::one(7_u8)])])];
+    let after = [Policy {
+        name: "q".into(),
+        ..before[0].clone()
+    }];
+    let classifier = compiled(&before);
+    let known = Before {
+        policies: &before[..],
+        minute: 0,
+        classifier: &classifier,
+    };
+    let again = compile_again(&after, &outlets(), 0, &known, |_, _| false);
+    assert!(again.conditions_hold);
+    assert_eq!(again.classifier, compiled(&after));
 }
 
 #[test]

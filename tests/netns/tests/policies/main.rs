@@ -2,6 +2,7 @@
 //! families, with real packets that somebody in the internet sees arrive.
 
 mod agreement;
+mod counts;
 mod domains;
 mod failback;
 mod families;
@@ -88,6 +89,9 @@ fn main() -> ExitCode {
             no_connection_slips_past_a_new_outlet,
             prefixes_of_few_lengths_lead_where_they_say,
             an_invalid_file_changes_nothing,
+        }
+        counts {
+            each_policy_counts_what_it_decides,
         }
         agreement {
             explain_and_the_kernel_agree,

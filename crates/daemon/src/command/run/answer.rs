@@ -40,7 +40,12 @@ impl Daemon {
                 let shadows = self
                     .shadows
                     .get_or_insert_with(|| uplinkd_policy::shadows(&config.policies));
-                let _ = reply.send(serve::policies(config, shadows, local_time::minute_now()));
+                let policies = serve::policies(config, shadows, local_time::minute_now());
+                let table = config.reserve.nft_table.clone();
+                tokio::task::spawn_blocking(move || {
+                    let counted = serve::policy_connections(&table);
+                    let _ = reply.send(serve::with_connections(policies, &counted));
+                });
             }
             Request::Explain(query, reply) => {
                 let _ = reply.send(serve::explain(&self.controller, &mut self.kernel, query));
@@ -123,7 +128,11 @@ impl Daemon {
         let picture = serve::Picture::take(snapshot, counters, &self.meter, &self.clock)
             .with_notify(self.notifier.figures());
         let reader = self.memory.reader();
+        let config = self.controller.config();
+        let table = (!config.policies.is_empty()).then(|| config.reserve.nft_table.clone());
         tokio::task::spawn_blocking(move || {
+            let counted = table.map(|table| serve::policy_connections(&table));
+            let picture = picture.with_policies(counted.unwrap_or_default());
             let is_written = reader.map(|reader| reader.trouble().is_none());
             let _ = reply.send(picture.render(is_written));
         });

@@ -83,7 +83,7 @@ impl Builder<'_> {
     fn family(&mut self, family: Family) -> Result<(), RenderError> {
         let classifier = self.table.classifier.clone();
         let (mut forwarded, mut own) = (Vec::new(), Vec::new());
-        let mut names = Names::default();
+        let (mut names, mut count_names) = (Names::default(), Names::default());
         for stage in classifier.of(family) {
             match stage {
                 Stage::Map(map) => {
@@ -94,7 +94,11 @@ impl Builder<'_> {
                         picked: None,
                         is_set: false,
                     };
-                    let rules = self.map_stage(map, &place, &mut names);
+                    let mut rules: Vec<_> = self
+                        .count_rule(map, family, &mut count_names)
+                        .into_iter()
+                        .collect();
+                    rules.extend(self.map_stage(map, &place, &mut names));
                     let is_for = |side: Side| map.fields.iter().all(|f| side.has(*f));
                     if is_for(Side::Forwarded) {
                         forwarded.extend_from_slice(&rules);

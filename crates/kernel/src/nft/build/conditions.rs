@@ -74,6 +74,9 @@ impl Builder<'_> {
                 finish.push(format!("update @dns{}_{set} {{ {daddr} }}", digit(family)));
             }
         }
+        if let Some(counter) = self.counter_of(rule.policy) {
+            finish.push(format!("counter name {counter}"));
+        }
         finish.push(TargetRef::Outlet(family, rule.outlet).to_string());
         if !unless.is_empty() {
             let mut rules: Vec<_> = unless.iter().map(|u| format!("{u} return")).collect();

@@ -9,7 +9,7 @@ use std::{
 
 use uplinkd_model::{
     Classifier, Family,
-    classify::{Entries, Field, MapStage, Stage},
+    classify::{COUNTED_POLICIES_MAX, Entries, Field, MapStage, Stage},
 };
 
 use super::{
@@ -33,6 +33,9 @@ const PARTS_MAX: usize = 16;
 
 /// Which of a map's entries.
 pub(super) type Picked = Arc<[usize]>;
+
+/// Which of a map's entries belong to each policy that may be counted.
+pub(super) type Owned = BTreeMap<usize, Vec<usize>>;
 
 /// The form of a map.
 #[derive(Debug)]
@@ -132,6 +135,17 @@ struct Found {
     /// Kept, so that no other list can have this one's address.
     _entries: Entries,
     form: Arc<Form>,
+    owned: Arc<Owned>,
+}
+
+fn owned(map: &MapStage) -> Owned {
+    let mut owned = Owned::new();
+    for (n, entry) in map.entries.iter().enumerate() {
+        if entry.policy < COUNTED_POLICIES_MAX {
+            owned.entry(entry.policy).or_default().push(n);
+        }
+    }
+    owned
 }
 
 fn key(entries: &Entries, family: Family) -> (usize, u8) {
@@ -146,11 +160,13 @@ impl Forms {
         for family in FAMILIES {
             for stage in classifier.of(family) {
                 if let Stage::Map(map) = stage {
-                    let found = Found {
+                    let found = Self::found(known, map, family).cloned();
+                    let found = found.unwrap_or_else(|| Found {
                         fields: map.fields.clone(),
                         _entries: map.entries.clone(),
-                        form: Self::found(known, map, family),
-                    };
+                        form: Arc::new(Form::of(map, family)),
+                        owned: Arc::new(owned(map)),
+                    });
                     forms.insert(key(&map.entries, family), found);
                 }
             }
@@ -160,15 +176,23 @@ impl Forms {
 
     /// The form of a map, found now where it is not known.
     pub(super) fn get(&self, map: &MapStage, family: Family) -> Arc<Form> {
-        Self::found(std::slice::from_ref(self), map, family)
+        let found = Self::found(std::slice::from_ref(self), map, family);
+        found.map_or_else(
+            || Arc::new(Form::of(map, family)),
+            |found| Arc::clone(&found.form),
+        )
     }
 
-    fn found(known: &[Self], map: &MapStage, family: Family) -> Arc<Form> {
+    /// Which of a map's entries belong to whom, found now where it is not known.
+    pub(super) fn owned(&self, map: &MapStage, family: Family) -> Arc<Owned> {
+        let found = Self::found(std::slice::from_ref(self), map, family);
+        found.map_or_else(|| Arc::new(owned(map)), |found| Arc::clone(&found.owned))
+    }
+
+    fn found<'a>(known: &'a [Self], map: &MapStage, family: Family) -> Option<&'a Found> {
         let key = key(&map.entries, family);
         let mut known = known.iter().filter_map(|forms| forms.0.get(&key));
-        let known = known.find(|f| f.fields == map.fields);
-        let known = known.map(|f| Arc::clone(&f.form));
-        known.unwrap_or_else(|| Arc::new(Form::of(map, family)))
+        known.find(|f| f.fields == map.fields)
     }
 
     /// Whether this map's form is known.

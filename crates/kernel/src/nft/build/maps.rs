@@ -207,7 +207,7 @@ pub(super) fn check_interfaces(map: &MapStage) -> Result<(), RenderError> {
 /// `meta l4proto` round, all one of it, as two. Kernels that look closely (6.12.117) refuse that: not
 /// supported. So the protocol is read from where its byte needs no turning; behind the headers of IPv6
 /// only connection tracking knows it, of whatever belongs to a connection.
-fn key_expression(fields: &[Field], family: Family, has_ranges: bool) -> String {
+pub(super) fn key_expression(fields: &[Field], family: Family, has_ranges: bool) -> String {
     let is_turned = has_ranges && fields.len() > 1;
     let parts = fields.iter().map(|field| match (field, family) {
         (Field::Protocol, Family::V4) if is_turned => "ip protocol",
