@@ -51,6 +51,9 @@ struct Report {
     /// Of a core, percent.
     cpu_alone: f64,
     cpu_followed: f64,
+    cpu_pages: f64,
+    /// What the pages asked in a second.
+    asked: f64,
     /// 10^6 bytes.
     memory_followed_mb: f64,
 }
@@ -86,7 +89,10 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let (cpu_alone, _) = cost(&daemon, time)?;
     let followers = clients::readers(&lab)?;
     let (cpu_followed, memory_followed_mb) = cost(&daemon, time)?;
-    drop(followers);
+    let pages = clients::pages(&lab);
+    let (cpu_pages, _) = cost(&daemon, time)?;
+    let asked = pages.rate();
+    drop((pages, followers));
     let part = |part| quantile(&times, part).context("nothing was measured");
     let report = Report {
         machine,
@@ -97,11 +103,14 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
         followers: clients::READERS,
         cpu_alone,
         cpu_followed,
+        cpu_pages,
+        asked,
         memory_followed_mb,
     };
     print::line(&format!(
         "{}\n`uplinkctl status`, {} runs: p50 {:.1} ms, p99 {:.1} ms\n\
-         the daemon, of a core: {:.2} % alone, {:.2} % with {} followers of events ({:.1} MB)",
+         the daemon, of a core: {:.2} % alone, {:.2} % with {} followers of events ({:.1} MB),\n\
+         {:.2} % where these are pages that also ask, {:.0} times a second in all",
         report.machine.line(),
         report.runs,
         report.status_p50_ms,
@@ -110,6 +119,8 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
         report.cpu_followed,
         report.followers,
         report.memory_followed_mb,
+        report.cpu_pages,
+        report.asked,
     ));
     print::json(&target, "status.json", &report)?;
     Ok(ExitCode::SUCCESS)

@@ -128,6 +128,44 @@ pub(crate) fn readers(lab: &Lab) -> Result<Work> {
     Ok(work)
 }
 
+/// What as many pages of the dashboard as there are [`READERS`] ask beside the events that they follow: each the
+/// status every five seconds and the policies every ten, one after the other on new connections.
+pub(crate) fn pages(lab: &Lab) -> Work {
+    const EACH: [(&str, Duration); 2] = [
+        ("/v1/status", Duration::from_secs(5)),
+        ("/v1/policies", Duration::from_secs(10)),
+    ];
+    let mut work = Work::new();
+    for (path, every) in EACH {
+        let (stop, done, router) = (work.stop.clone(), work.done.clone(), lab.router().clone());
+        let every = every / u32::try_from(READERS).unwrap_or(u32::MAX);
+        work.threads.push(thread::spawn(move || {
+            let mut next = Instant::now();
+            while !stop.load(Ordering::Relaxed) {
+                if router.run(|| ask_by_tcp(path)).is_ok() {
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                next += every;
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        }));
+    }
+    work
+}
+
+fn ask_by_tcp(path: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(LISTEN)?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {LISTEN}\r\nConnection: close\r\n\
+         Authorization: Bearer {TOKEN}\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    Ok(())
+}
+
 /// As many requests for the status as the daemon answers, up to [`FLOOD`] per second.
 pub(crate) fn flood(socket: &Path) -> Work {
     let mut work = Work::new();
