@@ -119,14 +119,16 @@ fn every_optional_line_of_the_sample_can_be_used_alone() {
             "[group.calls]" if !key.starts_with("tiers") => "tiers = [[\"isp1\"]]",
             "[api]" if key.starts_with("listen") => "token_file = \"tokens\"",
             "[notify.mail]" if !key.starts_with("to") => "to = [\"root\"]",
-            "[notify.webhook.phone]" if !key.starts_with("url") => "url = \"https://a.example/\"",
+            "[notify.webhook.phone]" if !key.starts_with("url") => {
+                "url = \"https://a.example/topic\""
+            }
             "[notify.webhook.bot]" if key.starts_with("template") => {
                 "to = \"1\"\ntoken_file = \"f\""
             }
             "[notify.webhook.bot]" if key.starts_with("to =") => {
                 "template = \"telegram\"\ntoken_file = \"f\""
             }
-            "[notify.webhook.bot]" => "url = \"https://a.example/\"",
+            "[notify.webhook.bot]" => "url = \"https://a.example/topic\"",
             "[notify.webhook.team]" if !key.starts_with("url_file") => "url_file = \"f\"",
             "[[policy]]" if key.contains("domain") => "name = \"x\"\nuse = \"isp1\"",
             "[[policy]]" if !key.starts_with("use") => "use = \"isp1\"",
