@@ -173,7 +173,7 @@ pub(crate) enum Command {
     Probe(ProbeArgs),
     /// Tell everybody who is told of events that this is a test
     ///
-    /// Waits for each channel of [notify], or for that of --channel, and shows what came of it; each hook
+    /// Waits for each channel of `[notify]`, or for that of --channel, and shows what came of it; each hook
     /// has a line of its own.
     ///
     /// Ends with 0 where all were told, with 1 where one was not or there is nobody to tell.
