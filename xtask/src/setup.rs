@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -95,14 +95,10 @@ const BROWSER: [Program; 3] = [
 ];
 
 /// What a virtual machine is made with.
-const EMULATOR: [Program; 5] = [
+const EMULATOR: [Program; 4] = [
     Program {
         name: "qemu-system-x86_64",
         package: "qemu-system-x86",
-    },
-    Program {
-        name: "busybox",
-        package: "busybox-static",
     },
     Program {
         name: "depmod",
@@ -190,13 +186,33 @@ pub(crate) fn ensure_unpacked() {
 }
 
 fn unpack(package: &str, program: &str) {
-    let folder = Path::new("target/tools").join(package);
-    let is_there = |below: &Path| below.join("usr/bin").join(program).is_file();
-    if is_there(Path::new("/")) || is_there(&folder) {
-        return;
+    let place = Path::new("usr/bin").join(program);
+    if !Path::new("/").join(&place).is_file() {
+        unpacked(package, &place);
     }
-    if !runs("apt-get", &["--version"]) || fs::create_dir_all(&folder).is_err() {
-        return;
+}
+
+/// A busybox that needs no libraries, for a machine that has none yet when it starts. Unpacked: the packages of a
+/// system have one or the other, and programs beside us bring the other.
+///
+/// # Errors
+/// When it is not to be had.
+pub(crate) fn static_busybox() -> Result<PathBuf> {
+    let place = unpacked("busybox-static", Path::new("bin/busybox"));
+    place.canonicalize().with_context(|| {
+        format!(
+            "a virtual machine needs {}, from Debian's package busybox-static",
+            place.display()
+        )
+    })
+}
+
+/// Where a file of a package is below the target folder, once that is unpacked there, as far as that is possible.
+fn unpacked(package: &str, file: &Path) -> PathBuf {
+    let folder = Path::new("target/tools").join(package);
+    let place = folder.join(file);
+    if place.is_file() || !runs("apt-get", &["--version"]) || fs::create_dir_all(&folder).is_err() {
+        return place;
     }
     talk(&format!("unpacking the package {package}"));
     // What did not come of it is seen by looking for the programs.
@@ -205,6 +221,7 @@ fn unpack(package: &str, program: &str) {
     };
     in_folder("apt-get", &["download", "-q", package]);
     in_folder("sh", &["-c", "dpkg -x ./*.deb . && rm ./*.deb"]);
+    place
 }
 
 /// Installs what tests of access lines run, where that is possible; as

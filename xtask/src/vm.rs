@@ -80,7 +80,7 @@ pub(crate) fn run(vm: &Vm) -> Result<()> {
         bail!("another `cargo xtask vm` is at work in {}", cache.display());
     }
     let begun = Instant::now();
-    install::programs()?;
+    let busybox = install::programs()?;
     let vng = install::virtme_ng(&cache)?;
     let kernels = match (vm.kernel, vm.smoke) {
         (Some(kernel), _) => vec![kernel],
@@ -101,6 +101,7 @@ pub(crate) fn run(vm: &Vm) -> Result<()> {
         let report = machine::run(&machine::Order {
             kernel,
             vng: &vng,
+            busybox: &busybox,
             bin: &bin,
             share: cache.join("share"),
             wishes: &wishes,

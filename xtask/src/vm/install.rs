@@ -140,12 +140,12 @@ pub(super) fn virtme_ng(cache: &Path) -> Result<PathBuf> {
     python::program(&cache.join("venv"), VIRTME_NG, "vng")
 }
 
-/// Everything that is asked of the machine itself.
-pub(super) fn programs() -> Result<()> {
+/// Everything that is asked of the machine itself; the busybox that a virtual one starts with.
+pub(super) fn programs() -> Result<PathBuf> {
     setup::ensure_emulator()?;
     setup::ensure_programs_beside();
     setup::ensure_programs_of_lines();
-    Ok(())
+    setup::static_busybox()
 }
 
 fn run(command: &mut Command) -> Result<()> {

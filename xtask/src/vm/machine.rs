@@ -30,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Order<'a> {
     pub(super) kernel: &'a Unpacked,
     pub(super) vng: &'a Path,
+    /// Without libraries.
+    pub(super) busybox: &'a Path,
     /// Where the programs are.
     pub(super) bin: &'a Path,
     /// Where files are put that both sides see.
@@ -173,6 +175,8 @@ fn start(order: &Order<'_>, console: &Path) -> Result<Child> {
         .args(["-v", "--cpus", "2", "--memory", "2G"])
         .args(["--force-9p", "--disable-kvm", "-r"])
         .arg(&order.kernel.image)
+        .arg("--busybox")
+        .arg(order.busybox)
         .arg(format!("--rwdir=/run={share}"))
         .args(["--rodir=/mnt=/", "--exec", "true"])
         .arg(format!("--qemu-opts=-append '{kernel}'"))
