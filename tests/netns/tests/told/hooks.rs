@@ -12,7 +12,7 @@ use crate::common::{Folder, LONG, rig, runs, says, start, wait_text};
 const RECORD: &str = "cat >>$out/events\n\
                       echo \"$UPLINKD_KIND $UPLINKD_UPLINK $UPLINKD_TO $PWD\" >>$out/words\n\
                       env >$out/env\n\
-                      cp /proc/self/status $out/status.new && mv $out/status.new $out/status";
+                      cat /proc/self/status >$out/status.$$ && mv $out/status.$$ $out/status";
 
 fn table(folder: &Folder, more: &str) -> String {
     let dir = &folder.hooks;
