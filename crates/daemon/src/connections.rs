@@ -84,37 +84,34 @@ fn work(waiting: &Receiver<Job>) {
         Ok(kernel) => kernel,
         Err(error) => return warn!(%error, "connections are not counted"),
     };
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<(Family, Mark), Option<u64>> = BTreeMap::new();
     let mut good_until: Option<Instant> = None;
     while let Ok(job) = waiting.recv() {
         let began = Instant::now();
-        let is_old = good_until.is_none_or(|until| until <= began);
-        if is_old {
-            counts.clear();
+        let lines: Vec<_> = job.counted.iter().flatten().copied().collect();
+        // A line that was not there at the last count is counted now.
+        let is_known = lines.iter().all(|line| counts.contains_key(line));
+        if !is_known || good_until.is_none_or(|until| until <= began) {
+            let counted = kernel.count_connections(&lines).ok();
+            let of = |n| counted.as_ref().and_then(|counted| counted.get(n).copied());
+            let numbers = lines.into_iter().enumerate();
+            counts = numbers.map(|(n, line)| (line, of(n))).collect();
+            good_until = Some(Instant::now() + GOOD_FOR.max(began.elapsed() * REST));
         }
-        let _ = job.reply.send(completed(job.status, &job.counted, |line| {
-            // A line that was not there at the last count is counted now.
-            let (family, mark) = line;
-            *counts
-                .entry(line)
-                .or_insert_with(|| kernel.count_connections(family, mark).ok())
-        }));
-        if is_old {
-            let counted = Instant::now();
-            good_until = Some(counted + GOOD_FOR.max((counted - began) * REST));
-        }
+        let count = |line| counts.get(&line).copied().flatten();
+        let _ = job.reply.send(completed(job.status, &job.counted, count));
     }
 }
 
 fn completed(
     mut status: Status,
     counted: &[Counted],
-    mut count: impl FnMut((Family, Mark)) -> Option<u64>,
+    count: impl Fn((Family, Mark)) -> Option<u64>,
 ) -> Status {
     let uplinks = status.uplinks.iter_mut().map(|u| &mut u.connections);
     let groups = status.groups.iter_mut().map(|g| &mut g.connections);
     for (connections, counted) in uplinks.chain(groups).zip(counted) {
-        *connections = counted.and_then(&mut count);
+        *connections = counted.and_then(&count);
     }
     status
 }

@@ -274,8 +274,10 @@ impl Trial {
     /// From pulling the cable until no connection of the line is tracked any more, in milliseconds.
     fn reaction(&self, lab: &Lab, isp: Isp, routes: &RouteWatch) -> Result<f64> {
         let (value, mask) = FIRST_LINE;
-        let tracked =
-            |kernel: &mut Kernel| kernel.count_connections(Family::V4, Mark::new(value, mask));
+        let line = [(Family::V4, Mark::new(value, mask))];
+        let tracked = |kernel: &mut Kernel| -> Result<u64> {
+            Ok(kernel.count_connections(&line)?.iter().sum())
+        };
         let mut kernel = lab.router().run(|| Ok(Kernel::open()?))?;
         thread::sleep(WARM_UP);
         let before = tracked(&mut kernel)?;

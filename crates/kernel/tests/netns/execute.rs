@@ -336,6 +336,15 @@ fn connections_are_flushed_by_family_deleted_one_by_one_and_listed() {
                 .list
                 .is_empty()
         );
+        // Two to ports and a ping of each family; nothing is on another line.
+        let of = |family, value| (family, Mark::new(value, 0x0f00_0000));
+        let asked = [
+            of(Family::V6, 0x0200_0000),
+            of(Family::V4, 0x0300_0000),
+            of(Family::V4, 0x0200_0000),
+            (Family::V4, Mark::new(0, 0)),
+        ];
+        assert_eq!(kernel.count_connections(&asked).unwrap(), [3, 0, 3, 3]);
         let few = kernel.connections(0x0f00_0000, 2).unwrap();
         assert_eq!((few.list.len(), few.complete), (2, false));
         let query = ConnectionQuery {
