@@ -32,6 +32,7 @@ use uplinkd_lab::{
 use uplinkd_model::{Family, Observed, Outcome, Plan, Reserve, Step};
 
 pub mod ask;
+pub mod serving;
 
 pub use ask::{Answer, Ask};
 

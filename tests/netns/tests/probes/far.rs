@@ -2,29 +2,21 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use anyhow::{Result, ensure};
+use rustls::{ServerConnection, StreamOwned};
 use uplinkd_lab::{Isp, Lab};
-use uplinkd_netns_tests::within;
+use uplinkd_netns_tests::{
+    serving::{Serving, tls},
+    within,
+};
 
 use crate::common::LONG;
-
-/// How long a server waits for a question, and for its own end.
-const TURN: Duration = Duration::from_millis(20);
-/// How long one connection may take.
-const CONNECTION_MAX: Duration = Duration::from_secs(2);
 
 /// What a resolver says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +33,7 @@ pub(crate) enum Says {
 #[derive(Debug)]
 pub(crate) struct Far {
     peers: Arc<Mutex<Vec<IpAddr>>>,
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<()>>>,
+    serving: Serving,
 }
 
 /// Something that a test changes while a server uses it.
@@ -76,7 +67,7 @@ impl Far {
     ) -> Result<Self> {
         let (certificate, answer) = (Arc::clone(certificate), Arc::clone(answer));
         Self::tcp(lab, port, move |stream, _| {
-            let session = ServerConnection::new(server_config(heard(&certificate))?)?;
+            let session = ServerConnection::new(tls(heard(&certificate))?)?;
             talk(StreamOwned::new(session, stream), &heard(&answer))
         })
     }
@@ -95,11 +86,7 @@ impl Far {
             }
             Ok(())
         })?;
-        let (says, stop, peers) = (
-            Arc::clone(says),
-            Arc::clone(&far.stop),
-            Arc::clone(&far.peers),
-        );
+        let (says, peers) = (Arc::clone(says), Arc::clone(&far.peers));
         let sockets = lab.internet().run(|| {
             // One for each address: an answer must come from where it was asked.
             let all = uplinkd_lab::FAMILIES.iter().flat_map(|f| lab.servers(*f));
@@ -110,9 +97,9 @@ impl Far {
             };
             all.map(open).collect::<Result<Vec<_>>>()
         })?;
-        far.threads.push(thread::spawn(move || {
+        far.serving.also(move |stopped| {
             let mut query = [0; 512];
-            while !stop.load(Ordering::Relaxed) {
+            while !stopped.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(1));
                 for socket in &sockets {
                     while let Ok((length, from)) = socket.recv_from(&mut query) {
@@ -124,7 +111,7 @@ impl Far {
                 }
             }
             Ok(())
-        }));
+        });
         Ok(far)
     }
 
@@ -133,33 +120,13 @@ impl Far {
         port: u16,
         serve: impl Fn(TcpStream, SocketAddr) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
-        let listener = lab.internet().run(|| {
-            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-                .with_context(|| format!("cannot serve port {port}"))?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
+        let peers = word(Vec::new());
+        let told = Arc::clone(&peers);
+        let serving = Serving::tcp(lab, port, move |stream, from| {
+            note(&told, from);
+            serve(stream, from)
         })?;
-        let (peers, stop) = (word(Vec::new()), Arc::new(AtomicBool::new(false)));
-        let (told, stopped) = (Arc::clone(&peers), Arc::clone(&stop));
-        let thread = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let Ok((stream, from)) = listener.accept() else {
-                    thread::sleep(TURN);
-                    continue;
-                };
-                note(&told, from);
-                stream.set_nonblocking(false)?;
-                stream.set_read_timeout(Some(CONNECTION_MAX))?;
-                // Whoever asks may have heard enough.
-                let _ = serve(stream, from);
-            }
-            Ok(())
-        });
-        Ok(Self {
-            peers,
-            stop,
-            threads: vec![thread],
-        })
+        Ok(Self { peers, serving })
     }
 
     /// Who asked since this was called last.
@@ -177,15 +144,6 @@ impl Far {
         let lines: Vec<_> = peers.iter().map(|p| Isp::of(*p)).collect();
         ensure!(lines.iter().all(|l| *l == Some(isp)), "asked by {lines:?}");
         Ok(())
-    }
-}
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -241,26 +199,4 @@ fn answer(query: &[u8], says: Says) -> Option<Vec<u8>> {
         message.extend(data);
     }
     Some(message)
-}
-
-fn server_config(name: &str) -> Result<Arc<ServerConfig>> {
-    let (certificate, key) = match name {
-        "good.example" => (
-            &include_bytes!("certificates/good.pem")[..],
-            &include_bytes!("certificates/good.key")[..],
-        ),
-        _ => (
-            &include_bytes!("certificates/other.pem")[..],
-            &include_bytes!("certificates/other.key")[..],
-        ),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(certificate)?],
-            PrivateKeyDer::from_pem_slice(key)?,
-        )?;
-    Ok(Arc::new(config))
 }

@@ -3,33 +3,25 @@
 use std::{
     fs::{self, Permissions},
     io::{Read, Write},
-    net::{IpAddr, Ipv6Addr, TcpListener},
+    net::IpAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use uplinkd_lab::{LabSpec, process::Output};
-use uplinkd_netns_tests::{Rig, config, within};
+use uplinkd_netns_tests::{
+    Rig, config,
+    serving::{Serving, tls},
+    within,
+};
 
 /// Long enough for a message that failed at first.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
-/// How long a server waits for a connection, and for its own end.
-const TURN: Duration = Duration::from_millis(20);
-/// How long one connection may take.
-const CONNECTION_MAX: Duration = Duration::from_secs(2);
-
 /// Where a test's programs are, and where they leave word.
 pub(crate) struct Folder {
     /// Only we may write here.
@@ -137,8 +129,7 @@ pub(crate) type Heard = (IpAddr, String);
 pub(crate) struct Server {
     heard: Arc<Mutex<Vec<Heard>>>,
     answer: Arc<Mutex<String>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _serving: Serving,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -152,55 +143,29 @@ impl Server {
 
     /// Over TLS, as `good.example`.
     pub(crate) fn start_secure(rig: &Rig, port: u16) -> Result<Self> {
-        let certificate = &include_bytes!("../probes/certificates/good.pem")[..];
-        let key = &include_bytes!("../probes/certificates/good.key")[..];
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(certificate)?],
-                PrivateKeyDer::from_pem_slice(key)?,
-            )?;
-        Self::start_as(rig, port, Some(Arc::new(config)))
+        Self::start_as(rig, port, Some(tls("good.example")?))
     }
 
     fn start_as(rig: &Rig, port: u16, secure: Option<Arc<ServerConfig>>) -> Result<Self> {
-        let listener = rig.lab().internet().run(|| {
-            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-                .with_context(|| format!("cannot serve port {port}"))?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        })?;
         let heard = Arc::new(Mutex::new(Vec::new()));
         let answer = Arc::new(Mutex::new("204 No Content".to_owned()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (hears, says, stopped) = (Arc::clone(&heard), Arc::clone(&answer), Arc::clone(&stop));
-        let thread = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let Ok((stream, from)) = listener.accept() else {
-                    thread::sleep(TURN);
-                    continue;
-                };
-                let _ = stream.set_nonblocking(false);
-                let _ = stream.set_read_timeout(Some(CONNECTION_MAX));
-                let answer = locked(&says).clone();
-                let said = match &secure {
-                    None => talk(stream, &answer),
-                    Some(config) => ServerConnection::new(Arc::clone(config))
-                        .map_err(anyhow::Error::from)
-                        .and_then(|session| talk(StreamOwned::new(session, stream), &answer)),
-                };
-                if let Ok(request) = said {
-                    locked(&hears).push((from.ip().to_canonical(), request));
+        let (hears, says) = (Arc::clone(&heard), Arc::clone(&answer));
+        let serving = Serving::tcp(rig.lab(), port, move |stream, from| {
+            let answer = locked(&says).clone();
+            let request = match &secure {
+                None => talk(stream, &answer),
+                Some(config) => {
+                    let session = ServerConnection::new(Arc::clone(config))?;
+                    talk(StreamOwned::new(session, stream), &answer)
                 }
-            }
-        });
+            };
+            locked(&hears).push((from.ip().to_canonical(), request?));
+            Ok(())
+        })?;
         Ok(Self {
             heard,
             answer,
-            stop,
-            thread: Some(thread),
+            _serving: serving,
         })
     }
 
@@ -217,15 +182,6 @@ impl Server {
     pub(crate) fn texts(&self) -> String {
         let heard = self.heard().into_iter().map(|(_, request)| request);
         heard.collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
